@@ -1,0 +1,51 @@
+// The seam of this room: what the rest of the program asks of IPFS. Everything that comes out matched its CID during
+// this very call; everything that waits takes a signal.
+import type { CID } from 'multiformats/cid'
+import type { Priority } from '../base/semaphore.ts'
+import type { VerifiedBytes } from '../verify/verified-bytes.ts'
+
+export interface Waits {
+  readonly signal?: AbortSignal | undefined
+  /** Background work queues behind foreground work at every semaphore. Default foreground. */
+  readonly priority?: Priority | undefined
+}
+
+/** Verified blocks from several sources in order, with failover. */
+export interface BlockService {
+  /** @throws ROOT_NOT_FOUND, ROOT_UNREACHABLE, GATEWAY_*, BLOCK_*, CID_UNSUPPORTED: with the sources tried. */
+  get: (cid: CID, waits?: Waits) => Promise<VerifiedBytes>
+  /** Opens a UnixFS file (or a raw block) for range reads; plans byte range → leaf CIDs once per file. */
+  openFile: (cid: CID, waits?: Waits) => Promise<UnixfsFile>
+  /** A directory's entries (HAMT shards walked), or null when the CID is no UnixFS directory. */
+  listDirectory: (cid: CID, waits?: Waits) => Promise<DirectoryEntry[] | null>
+  /** Figures for `status`. */
+  sources: () => SourceStatus[]
+  close: () => Promise<void>
+}
+
+export interface UnixfsFile {
+  readonly cid: CID
+  /** Bytes of the file, as the verified root node declares them. */
+  readonly size: number
+  /** Bytes [offset, offset + length), clipped at the end. Concurrent reads of one leaf share one fetch. */
+  read: (offset: number, length: number, waits?: Waits) => Promise<VerifiedBytes>
+  /** The whole range in order, in pieces of at most one leaf, with bounded read-ahead and flat memory. */
+  stream: (offset: number, length: number, waits?: Waits) => AsyncIterable<VerifiedBytes>
+}
+
+export interface DirectoryEntry {
+  readonly name: string
+  readonly cid: CID
+}
+
+export interface SourceStatus {
+  readonly name: string
+  readonly type: 'gateway' | 'car' | 'kubo' | 'bitswap'
+  readonly requests: number
+  readonly failures: number
+  readonly bytes: number
+  /** Requests that a rate-limiting answer still allows, or null when the source stated none. */
+  readonly budget: number | null
+  /** Milliseconds since 1970 until which the source is left alone, or null. */
+  readonly retryAt: number | null
+}
