@@ -1,0 +1,139 @@
+// ipfs-snapshotter-native JOB …: one short-lived mount job, or the guardian. Prints one JSON line on success;
+// on failure one line `ENAME: what` on stderr and exit status 1; 2 for a command line it does not understand.
+#include "mounts.hh"
+#include "support.hh"
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <map>
+
+namespace {
+
+struct Usage : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct Arguments {
+  std::vector<std::string> words;
+  std::map<std::string, std::vector<std::string>> options;
+
+  std::string one(const std::string& name) const {
+    const auto found = options.find(name);
+    return found == options.end() ? "" : found->second.back();
+  }
+
+  bool has(const std::string& name) const { return options.contains(name); }
+
+  std::optional<unsigned> number(const std::string& name) const {
+    if (!has(name)) return std::nullopt;
+    const std::string text = one(name);
+    unsigned value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) throw Usage(name + " wants a number, got " + text);
+    return value;
+  }
+};
+
+// `valued` names the options that take a value; all others in `flags` stand alone.
+Arguments parse(int count, char** values, size_t words, const std::vector<std::string>& valued, const std::vector<std::string>& flags) {
+  Arguments result;
+  const auto among = [](const std::vector<std::string>& names, const std::string& name) {
+    for (const auto& known : names) if (known == name) return true;
+    return false;
+  };
+  for (int at = 2; at < count; at++) {
+    const std::string word = values[at];
+    if (word.rfind("--", 0) != 0) {
+      result.words.push_back(word);
+    } else if (among(flags, word)) {
+      result.options[word].push_back("");
+    } else if (among(valued, word) && at + 1 < count) {
+      result.options[word].push_back(values[++at]);
+    } else {
+      throw Usage("unknown or incomplete option " + word);
+    }
+  }
+  if (result.words.size() != words) throw Usage("expected " + std::to_string(words) + " paths, got " + std::to_string(result.words.size()));
+  return result;
+}
+
+std::string runMountErofs(int count, char** values) {
+  const auto args = parse(count, values, 2, {"--device", "--readahead-kb"}, {});
+  const auto applied = mountErofs(args.words[0], args.words[1], args.one("--device"), args.number("--readahead-kb"));
+  return "{\"mounted\":" + jsonString(args.words[1]) + ",\"readAheadKb\":" + (applied ? std::to_string(*applied) : "null") + "}";
+}
+
+std::string runMountLoop(int count, char** values) {
+  const auto args = parse(count, values, 2, {"--readahead-kb"}, {});
+  const auto loop = mountLoop(args.words[0], args.words[1], args.number("--readahead-kb"));
+  return "{\"mounted\":" + jsonString(args.words[1]) + ",\"device\":" + jsonString(loop.device) +
+         ",\"directIo\":" + (loop.directIo ? "true" : "false") + "}";
+}
+
+std::string runMountOverlay(int count, char** values) {
+  const auto args = parse(count, values, 1, {"--lower", "--upper", "--work", "--o"}, {});
+  if (!args.has("--lower")) throw Usage("mount-overlay wants --lower");
+  std::string data = "lowerdir=" + args.one("--lower");
+  if (args.has("--upper")) data += ",upperdir=" + args.one("--upper") + ",workdir=" + args.one("--work");
+  if (args.has("--o")) for (const auto& option : args.options.at("--o")) data += "," + option;
+  mountOverlay(args.words[0], data);
+  return "{\"mounted\":" + jsonString(args.words[0]) + "}";
+}
+
+std::string runMountRamfs(int count, char** values) {
+  const auto args = parse(count, values, 1, {}, {});
+  mountRamfs(args.words[0]);
+  return "{\"mounted\":" + jsonString(args.words[0]) + "}";
+}
+
+std::string runUnmount(int count, char** values) {
+  const auto args = parse(count, values, 1, {}, {"--lazy"});
+  unmount(args.words[0], args.has("--lazy"));
+  return "{\"unmounted\":" + jsonString(args.words[0]) + "}";
+}
+
+std::string runUnmountTree(int count, char** values) {
+  const auto args = parse(count, values, 1, {}, {});
+  const auto result = unmountTree(args.words[0]);
+  return "{\"unmounted\":" + jsonList(result.unmounted) + ",\"lazy\":" + jsonList(result.lazy) + "}";
+}
+
+std::string runAbort(int count, char** values) {
+  const auto args = parse(count, values, 1, {}, {});
+  abortConnection(args.words[0]);
+  return "{\"aborted\":" + jsonString(args.words[0]) + "}";
+}
+
+using Job = std::string (*)(int, char**);
+
+const std::map<std::string, Job> kJobs = {
+    {"mount-erofs", runMountErofs}, {"mount-loop", runMountLoop}, {"mount-overlay", runMountOverlay},
+    {"mount-ramfs", runMountRamfs}, {"umount", runUnmount},       {"umount-tree", runUnmountTree},
+    {"abort", runAbort}};
+
+std::string usage() {
+  std::string names;
+  for (const auto& [name, job] : kJobs) names += " " + name;
+  return "ipfs-snapshotter-native JOB …; jobs:" + names;
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+  // `-o` is what mount(8) users type.
+  for (int at = 2; at < count; at++) if (std::string_view(values[at]) == "-o") values[at] = const_cast<char*>("--o");
+  const std::string name = count > 1 ? values[1] : "";
+  const auto job = kJobs.find(name);
+  try {
+    if (job == kJobs.end()) throw Usage(usage());
+    std::printf("%s\n", job->second(count, values).c_str());
+    return 0;
+  } catch (const Failure& failure) {
+    std::fprintf(stderr, "%s: %s\n", errnoName(failure.error).c_str(), failure.what());
+    return 1;
+  } catch (const Usage& problem) {
+    std::fprintf(stderr, "EINVAL: %s\n", problem.what());
+    return 2;
+  }
+}
