@@ -77,9 +77,9 @@ export class SnapshotterError extends Error {
   }
 }
 
-/** True for our error, also across realms (Jest gives each test file its own `Error`). */
+/** True for our error, also across realms (Jest gives each test file its own `Error`, Node's come from another). */
 export function isSnapshotterError (error: unknown): error is SnapshotterError {
-  return error instanceof Error && 'code' in error && String(error.code) in MEANINGS && 'line' in error
+  return isObject(error) && 'line' in error && 'code' in error && String(error.code) in MEANINGS
 }
 
 export function hasCode (error: unknown, ...codes: ErrorCode[]): boolean {
@@ -89,9 +89,21 @@ export function hasCode (error: unknown, ...codes: ErrorCode[]): boolean {
 /** Any thrown thing as ours; unknown errors become INTERNAL and abort signals CANCELLED, with the cause kept. */
 export function asSnapshotterError (error: unknown): SnapshotterError {
   if (isSnapshotterError(error)) return error
-  const message = error instanceof Error ? error.message : String(error)
-  const aborted = error instanceof Error && error.name === 'AbortError'
-  return new SnapshotterError(aborted ? 'CANCELLED' : 'INTERNAL', message, {}, { cause: error })
+  const aborted = isObject(error) && 'name' in error && error.name === 'AbortError'
+  return new SnapshotterError(aborted ? 'CANCELLED' : 'INTERNAL', messageOf(error), {}, { cause: error })
+}
+
+/** The errno name of a system error (`ENOENT`), or null. */
+export function systemCode (error: unknown): string | null {
+  return isObject(error) && 'code' in error && typeof error.code === 'string' ? error.code : null
+}
+
+export function messageOf (error: unknown): string {
+  return isObject(error) && 'message' in error ? String(error.message) : String(error)
+}
+
+function isObject (value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }
 
 export function grpcStatusOf (code: ErrorCode): number {

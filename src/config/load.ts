@@ -1,0 +1,94 @@
+// Loads the settings: --config FILE, else IPFS_SNAPSHOTTER_CONFIG, else /etc/ipfs-snapshotter/config.toml if it is
+// there, else defaults. Secrets are read from the files that the config names and never printed.
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse as parseToml } from 'smol-toml'
+import { prettifyError } from 'zod'
+import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
+import { GATEWAY_TIMEOUT_MS } from '../base/limits.ts'
+import { configSchema, type ConfigFile } from './schema.ts'
+
+const DEFAULT_FILE = '/etc/ipfs-snapshotter/config.toml'
+
+export type SourceSettings =
+  | { readonly type: 'gateway', readonly url: string, readonly timeoutMs: number, readonly token?: string, readonly caPem?: string }
+  | { readonly type: 'car', readonly path: string }
+
+export interface Config {
+  /** Durable: cache, state, the sealing key. */
+  readonly root: string
+  /** Lost at reboot: sockets, ramfs, the FUSE mount. */
+  readonly state: string
+  readonly grpcAddress: string
+  readonly containerdAddress: string
+  readonly driver: 'auto' | 'erofs' | 'erofs-loop'
+  readonly cacheMaxBytes: number
+  readonly cacheKey: 'disk' | 'boot'
+  readonly readDeadlineMs: number
+  readonly sources: readonly SourceSettings[]
+}
+
+/** @throws CONFIG_INVALID naming the file and every wrong key. */
+export function loadConfig (file: string | undefined, environment: NodeJS.ProcessEnv = process.env): Config {
+  const chosen = file ?? environment['IPFS_SNAPSHOTTER_CONFIG'] ?? (existsSync(DEFAULT_FILE) ? DEFAULT_FILE : undefined)
+  return settle(chosen === undefined ? configSchema.parse({}) : readConfigFile(chosen))
+}
+
+/** `--gateway URL` takes the place of the configured sources, `--car FILE` likewise. */
+export function overrideSources (config: Config, gateways: readonly string[] = [], cars: readonly string[] = []): Config {
+  if (gateways.length === 0 && cars.length === 0) return config
+  const wrong = gateways.find((url) => !/^https?:\/\/[^/]/.test(url) || !URL.canParse(url))
+  if (wrong !== undefined) throw new SnapshotterError('CONFIG_INVALID', `--gateway ${JSON.stringify(wrong)} is no http(s) URL`)
+  return {
+    ...config,
+    sources: [
+      ...cars.map((path) => ({ type: 'car' as const, path })),
+      ...gateways.map((url) => ({ type: 'gateway' as const, url, timeoutMs: GATEWAY_TIMEOUT_MS }))
+    ]
+  }
+}
+
+function readConfigFile (file: string): ConfigFile {
+  const text = readNamed(file, 'config file')
+  let table: unknown
+  try {
+    table = parseToml(text)
+  } catch (cause) {
+    throw new SnapshotterError('CONFIG_INVALID', `${file}: ${messageOf(cause)}`, {}, { cause })
+  }
+  const parsed = configSchema.safeParse(table)
+  if (!parsed.success) {
+    throw new SnapshotterError('CONFIG_INVALID', `${file}: ${prettifyError(parsed.error).replaceAll(/\s*\n\s*/g, ' ')}`)
+  }
+  return parsed.data
+}
+
+function settle (file: ConfigFile): Config {
+  return {
+    root: file.root,
+    state: file.state,
+    grpcAddress: file.grpc.address ?? join(file.state, 'snapshotter.sock'),
+    containerdAddress: file.containerd.address,
+    driver: file.mount.driver,
+    cacheMaxBytes: file.cache.max_size,
+    cacheKey: file.cache.key,
+    readDeadlineMs: file.read.deadline,
+    sources: file.source.map((source) => source.type === 'car'
+      ? source
+      : {
+          type: source.type,
+          url: source.url,
+          timeoutMs: source.timeout,
+          ...(source.token_file === undefined ? {} : { token: readNamed(source.token_file, 'token file').trim() }),
+          ...(source.ca_file === undefined ? {} : { caPem: readNamed(source.ca_file, 'CA file') })
+        })
+  }
+}
+
+function readNamed (file: string, what: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (cause) {
+    throw new SnapshotterError('CONFIG_INVALID', `${what} ${file} cannot be read (${systemCode(cause) ?? messageOf(cause)})`, {}, { cause })
+  }
+}

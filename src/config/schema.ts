@@ -1,0 +1,50 @@
+// The config file's shape (design §5): strict, so a misspelled key is an error that names its place.
+import { isAbsolute } from 'node:path'
+import { z } from 'zod'
+import { messageOf } from '../base/errors.ts'
+import { GATEWAY_TIMEOUT_MS, READ_DEADLINE_MS } from '../base/limits.ts'
+import { parseDuration, parseSize } from './units.ts'
+
+const path = z.string().refine(isAbsolute, 'must be an absolute path')
+const duration = z.string().transform((text, context) => converted(() => parseDuration(text), context))
+const size = z.string().transform((text, context) => converted(() => parseSize(text), context))
+
+const source = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('gateway'),
+    url: z.url({ protocol: /^https?$/ }),
+    timeout: duration.default(GATEWAY_TIMEOUT_MS),
+    token_file: path.optional(),
+    ca_file: path.optional()
+  }),
+  z.strictObject({ type: z.literal('car'), path })
+])
+
+export const configSchema = z.strictObject({
+  root: path.default('/var/lib/ipfs-snapshotter'),
+  state: path.default('/run/ipfs-snapshotter'),
+  grpc: z.strictObject({ address: path.optional() }).prefault({}),
+  containerd: z.strictObject({ address: path.default('/run/containerd/containerd.sock') }).prefault({}),
+  mount: z.strictObject({ driver: z.enum(['auto', 'erofs', 'erofs-loop']).default('auto') }).prefault({}),
+  cache: z.strictObject({
+    max_size: size.default(20 * 2 ** 30),
+    key: z.enum(['disk', 'boot']).default('disk')
+  }).prefault({}),
+  read: z.strictObject({
+    deadline: duration.default(READ_DEADLINE_MS),
+    on_failure: z.enum(['eio']).default('eio'),
+    on_violation: z.enum(['eio']).default('eio')
+  }).prefault({}),
+  source: z.array(source).default([])
+})
+
+export type ConfigFile = z.infer<typeof configSchema>
+
+function converted (convert: () => number, context: z.core.$RefinementCtx<string>): number {
+  try {
+    return convert()
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: messageOf(error) })
+    return z.NEVER
+  }
+}

@@ -1,0 +1,82 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { loadConfig, overrideSources } from '../../src/config/load.ts'
+
+let folder: string
+beforeAll(() => { folder = mkdtempSync(join(tmpdir(), 'config-')) })
+afterAll(() => { rmSync(folder, { recursive: true }) })
+
+function written (text: string, name = `${Buffer.from(text).length}-${text.length}.toml`): string {
+  const file = join(folder, name)
+  writeFileSync(file, text)
+  return file
+}
+
+test('an empty file gives the defaults of the design', () => {
+  const config = loadConfig(written(''), {})
+
+  expect(config).toMatchObject({
+    root: '/var/lib/ipfs-snapshotter',
+    state: '/run/ipfs-snapshotter',
+    grpcAddress: '/run/ipfs-snapshotter/snapshotter.sock',
+    containerdAddress: '/run/containerd/containerd.sock',
+    driver: 'auto',
+    cacheMaxBytes: 20 * 2 ** 30,
+    cacheKey: 'disk',
+    readDeadlineMs: 30_000,
+    sources: []
+  })
+})
+
+test('sources keep their order, their timeouts and the secrets that files hold', () => {
+  const token = written('s3cret\n', 'token')
+  const config = loadConfig(written(`
+    [[source]]
+    type = "gateway"
+    url = "https://one.example"
+    timeout = "2s"
+    token_file = ${JSON.stringify(token)}
+    [[source]]
+    type = "car"
+    path = "/images/a.car"`), {})
+
+  expect(config.sources).toEqual([
+    { type: 'gateway', url: 'https://one.example', timeoutMs: 2_000, token: 's3cret' },
+    { type: 'car', path: '/images/a.car' }
+  ])
+})
+
+test('the environment names the file when no option does', () => {
+  const file = written('root = "/srv/x"', 'env.toml')
+
+  expect(loadConfig(undefined, { IPFS_SNAPSHOTTER_CONFIG: file }).root).toBe('/srv/x')
+})
+
+test.each([
+  ['a misspelled key', 'rooot = "/x"', /CONFIG_INVALID: .*rooot/],
+  ['a relative path', 'root = "x"', /must be an absolute path/],
+  ['a wrong size', '[cache]\nmax_size = "20 cows"', /"20 cows" is no size like "20GiB" .*cache\.max_size/],
+  ['a wrong driver', '[mount]\ndriver = "nbd"', /mount\.driver/],
+  ['a source that is no URL', '[[source]]\ntype = "gateway"\nurl = "one.example"', /source\[0\]\.url/],
+  ['broken TOML', 'root = ', /CONFIG_INVALID/]
+])('%s is refused in one line that names it', (name, text, message) => {
+  const file = written(text, `${name.replaceAll(' ', '-')}.toml`)
+
+  expect(() => loadConfig(file, {})).toThrow(expect.objectContaining({ line: expect.stringMatching(message) as unknown }))
+})
+
+test('a file that is not there is named', () => {
+  expect(() => loadConfig('/nonexistent.toml', {})).toThrow('config file /nonexistent.toml cannot be read (ENOENT)')
+})
+
+test('--gateway takes the place of the configured sources', () => {
+  const config = loadConfig(written(''), {})
+
+  expect(overrideSources(config, ['http://127.0.0.1:1'], ['/a.car']).sources).toEqual([
+    { type: 'car', path: '/a.car' },
+    { type: 'gateway', url: 'http://127.0.0.1:1', timeoutMs: 10_000 }
+  ])
+  expect(() => overrideSources(config, ['ftp://x'])).toThrow('is no http(s) URL')
+})
