@@ -9,17 +9,23 @@ export const BLOCK_BYTES_MAX = 2 * MiB // trustless gateway spec: clients need n
 export const IDENTITY_BYTES_MAX = 128 // Kubo's verifcid limit for identity digests
 export const CAR_SECTION_BYTES_MAX = BLOCK_BYTES_MAX + 256 // a block plus its CID
 export const CAR_HEADER_BYTES_MAX = 64 * KiB // a header names few roots; guards the decoder
+export const CAR_BLOCKS_MAX = 8_388_608 // sections of all CAR files of one store: 8 TiB in 1 MiB blocks, 400 MB of index
+export const CAR_FILES_MAX = 1_024 // CAR files of one store; each holds a file descriptor
 export const DAG_DEPTH_MAX = 32 // a balanced 1024-ary file of 1 EiB needs 6; trickle trees are deeper
 export const DAG_LINKS_MAX = 16_384 // links of one dag-pb node that fits a block
 export const DIRECTORY_ENTRIES_MAX = 65_536 // an OCI layout has a few dozen
 export const FILE_LEAVES_MAX = 4_194_304 // 16 GiB in 4 KiB leaves
 
 // OCI
+export const REFERENCE_CHARACTERS_MAX = 1_024 // the longest sensible one, host and digest included, has about 400
 export const MANIFEST_BYTES_MAX = 4 * MiB // registries refuse more; guards JSON.parse
 export const CONFIG_BYTES_MAX = 4 * MiB // as manifests
 export const LAYERS_MAX = 127 // overlayfs and docker stop here
 export const INDEX_MANIFESTS_MAX = 1_024 // descriptors in one index
 export const JSON_DEPTH_MAX = 64 // no OCI document nests deeper than a dozen
+export const JSON_VALUES_MAX = 16_000_000 // a TOC of 1,000,000 entries with 16 fields each
+export const NESTED_INDEXES_MAX = 16 // indexes in an index, and manifests whose platform only their config tells
+export const ROOT_PEEK_BYTES = 64 * KiB // of a root that is no document, to say what it is
 export const LAYER_BYTES_MAX = 10 * GiB // one compressed layer
 export const IMAGE_BYTES_MAX = 20 * GiB // all compressed layers
 
@@ -53,3 +59,29 @@ export const GRPC_MESSAGE_BYTES_MAX = 16 * MiB // containerd's own limit (defaul
 export const LIST_BATCH = 100 // infos of one List message, as containerd's own service
 export const LABEL_BYTES_MAX = 4_096 // containerd's limit for key + value
 export const READ_DEADLINE_MS = 30_000 // default of [read] deadline
+
+// EROFS
+export const DATA_DEVICE_BYTES_MAX = 8 * 1024 * GiB // file sizes with holes; EROFS addresses 16 TiB in 32-bit blocks, metadata included
+export const EROFS_METADATA_BYTES_MAX = 512 * MiB // kept in RAM (ramfs); 1,000,000 entries need about 100 MiB
+
+// Snapshots
+export const SNAPSHOT_KEY_BYTES_MAX = 4_096 // keys are paths at most; containerd's own stay below 300
+export const SNAPSHOTTER_NAMES_MAX = 16 // plugin names that share one daemon; each has a database
+export const LABELS_MAX = 1_024 // of one snapshot; containerd's clients send a dozen
+export const FILTERS_MAX = 64 // of one List
+export const FILTER_BYTES_MAX = 8 * KiB // of one filter: a label and a key fit
+export const FILTER_PATTERN_CHARS_MAX = 512 // of one ~= pattern
+export const FILTER_PATTERN_REPEATS_MAX = 3 // unbounded repeats: matching costs length to this power
+export const LAZY_PREPARE_DEADLINE_MS = 60_000 // containerd holds a lock during Prepare (design §2)
+export const LAZY_RESTORE_DEADLINE_MS = 60_000 // of one layer, at start and again when it is asked for
+export const LAZY_RESTORE_CONCURRENCY = 8 // layers that are mounted at once after a restart
+export const DISK_USAGE_CONCURRENCY = 16 // directories read at once
+
+// Talking to containerd
+export const CONTAINERD_CALL_DEADLINE_MS = 60_000 // one unary call; a sync deletion waits for a whole collection
+export const CONTAINERD_PREPARE_DEADLINE_MS = 120_000 // Prepare may wait for the resolver behind it
+export const CONTAINERD_RETRY_MS = 150 // between tries while another client holds an ingest
+export const CONTAINERD_WRITE_PATIENCE_MS = 60_000 // all tries at one blob
+export const CONTENT_PIECE_BYTES = 1 * MiB // one WRITE message
+export const LEASE_LIFETIME_MS = 24 * 3_600_000 // as containerd's own clients; nothing renews a lease
+export const GRPC_STOP_GRACE_MS = 2_000 // calls in flight at SIGTERM
