@@ -15,6 +15,11 @@ export const DAG_DEPTH_MAX = 32 // a balanced 1024-ary file of 1 EiB needs 6; tr
 export const DAG_LINKS_MAX = 16_384 // links of one dag-pb node that fits a block
 export const DIRECTORY_ENTRIES_MAX = 65_536 // an OCI layout has a few dozen
 export const FILE_LEAVES_MAX = 4_194_304 // 16 GiB in 4 KiB leaves
+export const RANGE_BLOCKS_MAX = 32_768 // blocks of one range request: 8 MiB in 256-byte leaves; guards memory
+export const NODE_CACHE_BYTES = 24 * MiB // dag-pb nodes with links, in memory: the DAG of 400 GiB in 1 MiB leaves
+export const LEAF_CACHE_BYTES = 32 * MiB // leaves that two reads share, in memory
+export const FILE_READ_BYTES_MAX = 64 * MiB // one read() into memory; longer ranges are streamed
+export const STREAM_WINDOWS = 3 // ranges of RANGE_BYTES_MAX that a stream holds or fetches
 
 // OCI
 export const REFERENCE_CHARACTERS_MAX = 1_024 // the longest sensible one, host and digest included, has about 400
@@ -44,6 +49,13 @@ export const XATTR_VALUE_BYTES_MAX = 65_535 // EROFS e_value_size
 export const XATTR_BYTES_PER_INODE_MAX = 262_144 // EROFS body limit 262,148
 export const PAX_BYTES_MAX = 1 * MiB // one extended header; guards memory
 export const PATH_DEPTH_MAX = 256 // directories above one entry
+export const XATTR_NAME_BYTES_MAX = 255 // XATTR_NAME_MAX
+export const LAYER_CHUNKS_MAX = 2_000_000 // one per file and one per 256 KiB of 64 GiB; 80 bytes each in the data plane
+export const LINKS_FOLLOWED_MAX = 255 // symbolic links on the way to one entry, as containerd's applier
+export const GZIP_HEADER_BYTES_MAX = 128 * KiB // an extra field has at most 64 KiB; names and comments are short
+export const TOC_TAIL_BYTES = 1 * MiB // first read of an eStargz blob: footer and, for most layers, all of the TOC
+export const MEMBER_BYTES_MAX = 20 * MiB // one gzip member travels to the data plane in one frame of 24 MiB
+export const MEMBER_INNER_BYTES_MAX = 64 * MiB // inflated and thrown away before a chunk; more makes every miss slow
 
 // Network
 export const GATEWAY_TIMEOUT_MS = 10_000 // default patience for one request's headers and for each pause in its body
@@ -53,6 +65,15 @@ export const REDIRECTS_MAX = 3 // gateways redirect to subdomains once
 export const FETCH_CONCURRENCY = 8 // requests in flight for one file read
 export const RANGE_BYTES_MAX = 8 * MiB // one entity-bytes request
 export const ERROR_BODY_BYTES_MAX = 4 * KiB // of a failed response, for the message
+export const CAR_OVERHEAD_BYTES_MAX = 8 * MiB // of one CAR answer beyond the bytes asked for: path nodes, cut leaves; ends endless bodies
+export const GATEWAY_BYTES_PER_SECOND_MIN = 4 * KiB // slower bodies are given up: a 2 MiB block would take 9 minutes
+export const GATEWAY_DRAIN_MS_MAX = 500 // wait for the end of a body that already gave all we want, to keep its connection
+export const SOURCE_CONCURRENCY = 16 // requests in flight at one source
+export const SOURCE_BACKGROUND_CONCURRENCY = 8 // of those, background ones: foreground never waits behind a full house
+export const SOURCE_PENALTY_MS = 30_000 // a source that timed out or lied is asked after the others for this long
+export const SOURCE_REST_MS_MAX = 3_600_000 // a rate-limiting answer silences its source no longer than this
+export const FETCH_ROUNDS_MAX = 3 // rounds over all sources that bring nothing new before a fetch fails
+export const FETCH_BACKOFF_MS = 250 // before the next round after transient failures
 
 // Servers
 export const GRPC_MESSAGE_BYTES_MAX = 16 * MiB // containerd's own limit (defaults.DefaultMaxRecvMsgSize)
