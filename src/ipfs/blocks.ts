@@ -16,8 +16,12 @@ export interface BlockService {
   get: (cid: CID, waits?: Waits) => Promise<VerifiedBytes>
   /** Opens a UnixFS file (or a raw block) for range reads; plans byte range → leaf CIDs once per file. */
   openFile: (cid: CID, waits?: Waits) => Promise<UnixfsFile>
+  /** A small file whole. @throws LIMIT_EXCEEDED when it is longer than `maxBytes`. */
+  readAll: (cid: CID, maxBytes: number, waits?: Waits) => Promise<VerifiedBytes>
   /** A directory's entries (HAMT shards walked), or null when the CID is no UnixFS directory. */
   listDirectory: (cid: CID, waits?: Waits) => Promise<DirectoryEntry[] | null>
+  /** Follows names from a directory, in one request where a source allows; null when a name is not there or its parent is no directory. */
+  resolvePath: (root: CID, names: readonly string[], waits?: Waits) => Promise<CID | null>
   /** Figures for `status`. */
   sources: () => SourceStatus[]
   close: () => Promise<void>
@@ -49,3 +53,19 @@ export interface SourceStatus {
   /** Milliseconds since 1970 until which the source is left alone, or null. */
   readonly retryAt: number | null
 }
+
+/** One `[[source]]`, its files read. Sources are asked in order. */
+export type SourceConfig =
+  | {
+    readonly type: 'gateway'
+    /** Origin and, rarely, a path prefix: `https://gw.example`. No credentials in it. */
+    readonly url: string
+    /** Patience for headers and for each pause in a body. Default GATEWAY_TIMEOUT_MS. */
+    readonly timeoutMs?: number | undefined
+    /** Sent as `Authorization: Bearer` to this origin only, never over http except to loopback. */
+    readonly token?: string | undefined
+    /** Certificates to trust for this origin instead of the system's. */
+    readonly caPem?: string | undefined
+  }
+  | { readonly type: 'car', readonly path: string }
+  | { readonly type: 'kubo' | 'bitswap' }

@@ -1,66 +1,111 @@
-// dag-pb nodes, decoded strictly (ipld/ipld specs/codecs/dag-pb): no unknown, repeated or misordered fields. The bytes
-// must be verified before they come here.
+// Decodes dag-pb nodes strictly (IPLD dag-pb spec): Links (2) and Data (1), each link Hash (1), Name (2), Tsize (3) in
+// this order. Links are kept as offsets into the block: a node of 1,024 links costs little more than its bytes.
 import { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
 import { DAG_LINKS_MAX } from '../base/limits.ts'
-import { pbFields } from './protobuf.ts'
+import { acceptCid } from '../verify/cid.ts'
+import { ProtobufReader, WIRE_BYTES, WIRE_VARINT } from './protobuf.ts'
 
-export interface DagPbLink {
-  readonly cid: CID
-  /** Empty when absent. Bytes that are not UTF-8 show as U+FFFD. */
-  readonly name: string
-}
+const NODE_DATA = 1 << 3 | WIRE_BYTES
+const NODE_LINK = 2 << 3 | WIRE_BYTES
+const LINK_HASH = 1 << 3 | WIRE_BYTES
+const LINK_NAME = 2 << 3 | WIRE_BYTES
+const LINK_TSIZE = 3 << 3 | WIRE_VARINT
+const FIELDS = 4 // offsets a link: hash from, hash to, name from, name to
 
-export interface DagPbNode {
-  readonly links: readonly DagPbLink[]
-  /** A view into the block, or null when the node has no data. */
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+export class DagPbNode {
+  readonly #cid: CID
+  readonly #bytes: Uint8Array
+  readonly #offsets: Uint32Array
+  /** The UnixFS message, or null when the node has none. */
   readonly data: Uint8Array | null
+
+  constructor (cid: CID, bytes: Uint8Array, offsets: Uint32Array, data: Uint8Array | null) {
+    this.#cid = cid
+    this.#bytes = bytes
+    this.#offsets = offsets
+    this.data = data
+  }
+
+  get links (): number {
+    return this.#offsets.length / FIELDS
+  }
+
+  /** @throws BLOCK_INVALID when the link's hash is no CID, CID_UNSUPPORTED when it is one that we refuse. */
+  cid (link: number): CID {
+    let cid: CID
+    try {
+      cid = CID.decode(this.#field(link, 0))
+    } catch (cause) {
+      throw new SnapshotterError('BLOCK_INVALID', `node ${this.#cid.toString()}: link ${link} is no CID`, {}, { cause })
+    }
+    return acceptCid(cid)
+  }
+
+  nameBytes (link: number): Uint8Array {
+    return this.#field(link, 2)
+  }
+
+  /** @throws BLOCK_INVALID when the name is not UTF-8. */
+  name (link: number): string {
+    try {
+      return utf8.decode(this.nameBytes(link))
+    } catch (cause) {
+      throw new SnapshotterError('BLOCK_INVALID', `node ${this.#cid.toString()}: the name of link ${link} is not UTF-8`, {}, { cause })
+    }
+  }
+
+  #field (link: number, field: number): Uint8Array {
+    return this.#bytes.subarray(this.#offsets[link * FIELDS + field], this.#offsets[link * FIELDS + field + 1])
+  }
 }
 
-/** @throws BLOCK_INVALID naming `what`; LIMIT_EXCEEDED for more than DAG_LINKS_MAX links. */
-export function decodeDagPb (block: Uint8Array, what: string): DagPbNode {
-  const links: DagPbLink[] = []
+/** @throws BLOCK_INVALID, LIMIT_EXCEEDED past DAG_LINKS_MAX links. */
+export function decodeDagPb (cid: CID, bytes: Uint8Array): DagPbNode {
+  const reader = new ProtobufReader(bytes, () => `node ${cid.toString()}`)
+  const offsets: number[] = []
   let data: Uint8Array | null = null
   let linksEnded = false
-  for (const field of pbFields(block, what)) {
-    if (field.bytes === null || (field.number !== 1 && field.number !== 2)) throw invalid(what, `unexpected field ${field.number}`)
-    if (field.number === 1) {
-      if (data !== null) throw invalid(what, 'two data fields')
-      data = field.bytes
-      linksEnded = links.length > 0
+  while (!reader.done) {
+    const tag = reader.tag()
+    if (tag === NODE_DATA) {
+      if (data !== null) reader.fail('second Data')
+      data = reader.bytes()
+      linksEnded = offsets.length > 0
+    } else if (tag === NODE_LINK) {
+      if (linksEnded) reader.fail('links in two places')
+      if (offsets.length >= DAG_LINKS_MAX * FIELDS) {
+        throw new SnapshotterError('LIMIT_EXCEEDED', `node ${cid.toString()} has more than ${DAG_LINKS_MAX} links`)
+      }
+      const end = reader.bytesEnd()
+      offsets.push(...decodeLink(new ProtobufReader(bytes, () => `node ${cid.toString()}`, reader.at, end)))
+      reader.at = end
+    } else {
+      reader.fail(`field ${tag >>> 3}`)
+    }
+  }
+  return new DagPbNode(cid, bytes, Uint32Array.from(offsets), data)
+}
+
+function decodeLink (reader: ProtobufReader): [hashFrom: number, hashTo: number, nameFrom: number, nameTo: number] {
+  const places: [number, number, number, number] = [0, 0, 0, 0]
+  let last = 0
+  while (!reader.done) {
+    const tag = reader.tag()
+    if (tag <= last) reader.fail('link fields out of order')
+    last = tag
+    if (tag === LINK_TSIZE) {
+      reader.skip(WIRE_VARINT)
       continue
     }
-    if (linksEnded) throw invalid(what, 'links on both sides of the data')
-    if (links.length >= DAG_LINKS_MAX) throw new SnapshotterError('LIMIT_EXCEEDED', `${what}: more than ${DAG_LINKS_MAX} links`)
-    links.push(decodeLink(field.bytes, what))
+    if (tag !== LINK_HASH && tag !== LINK_NAME) reader.fail(`link field ${tag >>> 3}`)
+    const end = reader.bytesEnd()
+    places[tag === LINK_HASH ? 0 : 2] = reader.at
+    places[tag === LINK_HASH ? 1 : 3] = end
+    reader.at = end
   }
-  return { links, data }
-}
-
-function decodeLink (bytes: Uint8Array, what: string): DagPbLink {
-  let cid: CID | null = null
-  let name = ''
-  let last = 0
-  for (const field of pbFields(bytes, what)) {
-    if (field.number <= last || field.number > 3) throw invalid(what, `unexpected field ${field.number} in a link`)
-    last = field.number
-    if ((field.number === 3) !== (field.bytes === null)) throw invalid(what, `field ${field.number} of a link has the wrong type`)
-    if (field.bytes === null) continue // Tsize is a hint that nobody may trust
-    if (field.number === 1) cid = decodeCid(field.bytes, what)
-    else name = Buffer.from(field.bytes.buffer, field.bytes.byteOffset, field.bytes.byteLength).toString('utf8')
-  }
-  if (cid === null) throw invalid(what, 'a link without a CID')
-  return { cid, name }
-}
-
-function decodeCid (bytes: Uint8Array, what: string): CID {
-  try {
-    return CID.decode(bytes)
-  } catch (cause) {
-    throw invalid(what, 'a link whose CID cannot be read', cause)
-  }
-}
-
-function invalid (what: string, why: string, cause?: unknown): SnapshotterError {
-  return new SnapshotterError('BLOCK_INVALID', `${what} is no dag-pb node: ${why}`, {}, { cause })
+  if (places[0] === places[1]) reader.fail('link without a hash')
+  return places
 }

@@ -1,56 +1,89 @@
-// The few protobuf shapes that dag-pb and UnixFS use, read strictly: shortest varints, no groups, nothing cut.
-// Knows no schema; the callers refuse fields they do not expect.
+// A reader for the little protobuf that dag-pb and UnixFS need: varints and byte strings. Refuses what is cut, what
+// does not end, and numbers beyond 2^53; the blocks come from strangers.
 import { SnapshotterError } from '../base/errors.ts'
 
-/** A field: a varint's number (0 to 2^53 - 1), or the bytes of a length-delimited field (a view). */
-export type PbField =
-  | { readonly number: number, readonly value: number, readonly bytes: null }
-  | { readonly number: number, readonly value: null, readonly bytes: Uint8Array }
+export const WIRE_VARINT = 0
+export const WIRE_BYTES = 2
 
-/** @throws BLOCK_INVALID naming `what` when the bytes are not a protobuf message of varints and byte strings. */
-export function * pbFields (message: Uint8Array, what: string): Generator<PbField> {
-  let at = 0
-  while (at < message.byteLength) {
-    const key = pbVarint(message, at, what)
-    const number = Math.floor(key.value / 8)
-    const wire = key.value % 8
-    const next = pbVarint(message, key.end, what)
-    if (number === 0 || (wire !== 0 && wire !== 2)) {
-      throw new SnapshotterError('BLOCK_INVALID', `${what}: protobuf field ${number} has wire type ${wire} at byte ${at}`)
-    }
-    if (wire === 0) {
-      yield { number, value: next.value, bytes: null }
-      at = next.end
-      continue
-    }
-    const end = next.end + next.value
-    if (end > message.byteLength) {
-      throw new SnapshotterError('BLOCK_INVALID', `${what}: protobuf field ${number} needs ${end} bytes of ${message.byteLength}`)
-    }
-    yield { number, value: null, bytes: message.subarray(next.end, end) }
-    at = end
-  }
-}
+export class ProtobufReader {
+  readonly #bytes: Uint8Array
+  /** Who sent it, for messages. */
+  readonly #what: () => string
+  readonly #end: number
+  at: number
 
-/** Repeated numbers packed into one field. */
-export function * pbPacked (bytes: Uint8Array, what: string): Generator<number> {
-  let at = 0
-  while (at < bytes.byteLength) {
-    const next = pbVarint(bytes, at, what)
-    yield next.value
-    at = next.end
+  constructor (bytes: Uint8Array, what: () => string, from = 0, end = bytes.byteLength) {
+    this.#bytes = bytes
+    this.#what = what
+    this.at = from
+    this.#end = end
   }
-}
 
-function pbVarint (bytes: Uint8Array, from: number, what: string): { value: number, end: number } {
-  let value = 0
-  for (let index = 0; index < 8; index++) {
-    const byte = bytes[from + index]
-    if (byte === undefined) throw new SnapshotterError('BLOCK_INVALID', `${what}: protobuf ends inside a number at byte ${from}`)
-    value += (byte & 0x7f) * 2 ** (7 * index)
-    if (byte >= 0x80) continue
-    if ((byte === 0 && index > 0) || value > Number.MAX_SAFE_INTEGER) break
-    return { value, end: from + index + 1 }
+  get done (): boolean {
+    return this.at >= this.#end
   }
-  throw new SnapshotterError('BLOCK_INVALID', `${what}: protobuf number at byte ${from} is padded or over 2^53`)
+
+  /** @throws BLOCK_INVALID */
+  fail (why: string): never {
+    throw new SnapshotterError('BLOCK_INVALID', `${this.#what()}: ${why} at byte ${this.at}`)
+  }
+
+  /** A field's number and wire type in one value, as `field << 3 | wire`. */
+  tag (): number {
+    const tag = this.uint()
+    if (tag > 0xffff_ffff || tag < 8) this.fail('no protobuf field')
+    return tag
+  }
+
+  /** An unsigned varint up to 2^53 − 1. */
+  uint (): number {
+    let value = 0
+    let scale = 1
+    for (let count = 0; count < 8; count++) {
+      const byte = this.#next()
+      value += (byte & 0x7f) * scale
+      if (byte < 0x80) {
+        if (value > Number.MAX_SAFE_INTEGER) this.fail('number over 2^53')
+        return value
+      }
+      scale *= 128
+    }
+    return this.fail('number over 2^53')
+  }
+
+  /** Where a length-delimited field's bytes end; they start at `at`, which does not move. */
+  bytesEnd (): number {
+    const length = this.uint()
+    if (length > this.#end - this.at) this.fail('field longer than its message')
+    return this.at + length
+  }
+
+  /** A length-delimited field, as a view. */
+  bytes (): Uint8Array {
+    const end = this.bytesEnd()
+    const view = this.#bytes.subarray(this.at, end)
+    this.at = end
+    return view
+  }
+
+  /** Steps over a field that nobody needs. */
+  skip (wire: number): void {
+    if (wire === WIRE_VARINT) for (let count = 1; this.#next() >= 0x80; count++) { if (count >= 10) this.fail('endless number') }
+    else if (wire === WIRE_BYTES) this.at = this.bytesEnd()
+    else if (wire === 1) this.#step(8)
+    else if (wire === 5) this.#step(4)
+    else this.fail(`wire type ${wire}`)
+  }
+
+  #step (count: number): void {
+    if (count > this.#end - this.at) this.fail('cut')
+    this.at += count
+  }
+
+  #next (): number {
+    const byte = this.at < this.#end ? this.#bytes[this.at] : undefined
+    if (byte === undefined) return this.fail('cut')
+    this.at++
+    return byte
+  }
 }
