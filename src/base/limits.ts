@@ -79,6 +79,9 @@ export const FETCH_BACKOFF_MS = 250 // before the next round after transient fai
 export const GRPC_MESSAGE_BYTES_MAX = 16 * MiB // containerd's own limit (defaults.DefaultMaxRecvMsgSize)
 export const LIST_BATCH = 100 // infos of one List message, as containerd's own service
 export const LABEL_BYTES_MAX = 4_096 // containerd's limit for key + value
+export const GATEWAY_REQUESTS_MAX = 256 // at once; each holds about two blocks; beyond it the gateway answers 429
+export const GATEWAY_STALL_MS = 60_000 // a client that takes no byte for this long is cut off
+export const GATEWAY_DEPTH_MAX = 256 // blocks between a DAG's root and its leaves; a request holds one node of each
 export const READ_DEADLINE_MS = 30_000 // default of [read] deadline
 
 // EROFS
