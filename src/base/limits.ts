@@ -64,6 +64,7 @@ export const RETRY_AFTER_MS_MAX = 30_000 // longer waits fail over to the next s
 export const REDIRECTS_MAX = 3 // gateways redirect to subdomains once
 export const FETCH_CONCURRENCY = 8 // requests in flight for one file read
 export const RANGE_BYTES_MAX = 8 * MiB // one entity-bytes request
+export const SUPPLY_ALIGNMENT = 1 * MiB // a leaf of unixfs-v1-2025: fetched whole in any case, so used whole
 export const ERROR_BODY_BYTES_MAX = 4 * KiB // of a failed response, for the message
 export const CAR_OVERHEAD_BYTES_MAX = 8 * MiB // of one CAR answer beyond the bytes asked for: path nodes, cut leaves; ends endless bodies
 export const GATEWAY_BYTES_PER_SECOND_MIN = 4 * KiB // slower bodies are given up: a 2 MiB block would take 9 minutes
@@ -109,3 +110,15 @@ export const CONTAINERD_WRITE_PATIENCE_MS = 60_000 // all tries at one blob
 export const CONTENT_PIECE_BYTES = 1 * MiB // one WRITE message
 export const LEASE_LIFETIME_MS = 24 * 3_600_000 // as containerd's own clients; nothing renews a lease
 export const GRPC_STOP_GRACE_MS = 2_000 // calls in flight at SIGTERM
+
+// Publishing
+export const PUBLISH_READ_BYTES = 256 * KiB // one read of an archive or a layer
+export const PUBLISH_CHUNK_BYTES = 256 * KiB // of our eStargz: see publish/estargz-members.ts
+export const PUBLISH_CHUNK_BYTES_MIN = 4 * KiB // smaller chunks than a page make the TOC larger than the data
+export const PUBLISH_HEADER_RUN_BYTES = 4 * MiB // tar headers between two contents, in one gzip member
+export const PUBLISH_MEMBERS_IN_FLIGHT = 64 // members being compressed
+export const PUBLISH_BYTES_IN_FLIGHT = 16 * MiB // the same in bytes
+export const PUBLISH_PREFETCH_LIST_BYTES_MAX = 16 * MiB // paths, one a line
+export const UNIXFS_CHUNK_BYTES = 1 * MiB // profile unixfs-v1-2025 (IPIP-499)
+export const UNIXFS_LINKS = 1_024 // the same
+export const UNIXFS_DIRECTORY_BYTES = 256 * KiB // the same: a larger directory block becomes a HAMT
