@@ -8,6 +8,8 @@ import { parseStrictJson } from './strict-json.ts'
 
 export interface ConfigDocument {
   readonly platform: Platform
+  /** False when `platform.variant` is only what the architecture implies. */
+  readonly statesVariant: boolean
   readonly diffIds: readonly Digest[]
 }
 
@@ -21,5 +23,5 @@ export function readConfig (bytes: Uint8Array, layerCount: number, what: string)
   if (rootfs.string('type') !== 'layers') rootfs.refuse(`has type = ${JSON.stringify(rootfs.string('type').slice(0, 40))}; "layers" was expected`)
   const diffIds = rootfs.digests('diff_ids')
   if (diffIds.length !== layerCount) rootfs.refuse(`has ${diffIds.length} diff_ids for ${layerCount} layers`)
-  return { platform: platformOf(fields), diffIds }
+  return { platform: platformOf(fields), statesVariant: fields.optionalString('variant') !== null, diffIds }
 }

@@ -68,7 +68,7 @@ function gatewayUrl (name: string, text: string): Pick<Reference, 'cid' | 'gatew
   if (path !== null) return { cid: readCid(path[1] ?? '', text), gateway: url.origin }
   const subdomain = /^([^.]+)\.ipfs\.(.+)$/.exec(url.host)
   if (subdomain !== null && url.pathname === '/') return { cid: readLowerCaseCid(subdomain[1] ?? '', text), gateway: `${url.protocol}//${subdomain[2] ?? ''}` }
-  if (path === null && url.pathname.startsWith('/ipfs/')) return refuse(text, 'a path below the CID', 'use the CID of the image itself: ipfs://<CID>')
+  if (url.pathname.startsWith('/ipfs/')) return refuse(text, 'a path below the CID', 'use the CID of the image itself: ipfs://<CID>')
   return refuse(text, 'a URL that names no CID', 'a gateway URL is https://<gateway>/ipfs/<CID> or https://<CID>.ipfs.<gateway>/')
 }
 

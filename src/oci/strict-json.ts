@@ -36,7 +36,7 @@ export function isJsonObject (value: JsonValue | undefined): value is JsonObject
 // A prototype that inherits nothing: `__proto__`, `constructor` and `toString` are keys like any other, and instances
 // keep the hidden classes that Object.create(null) would give up.
 function BareObject (): void { /* never called as a function */ }
-BareObject.prototype = Object.freeze(Object.create(null))
+BareObject.prototype = Object.freeze(Object.create(null) as object)
 const newObject = BareObject as unknown as new () => JsonObject
 
 const QUOTE = 0x22
