@@ -9,11 +9,28 @@ export interface Clock {
   readonly monotonicMs: () => number
 }
 
-const originNs = BigInt(Date.now()) * 1_000_000n - process.hrtime.bigint()
+/** Real minus monotonic time, good to microseconds: clients compare our timestamps with the bounds of their call. */
+let offsetNs = measureOffset()
+
+// Date.now() is cut to milliseconds, so wait (at most one) for it to turn and take that moment.
+function measureOffset (): bigint {
+  const before = Date.now()
+  let now = before
+  while (now === before) now = Date.now()
+  return BigInt(now) * 1_000_000n - process.hrtime.bigint()
+}
+
+function nowNs (): bigint {
+  const estimate = offsetNs + process.hrtime.bigint()
+  const cut = BigInt(Date.now()) * 1_000_000n
+  // Further apart than cutting explains: somebody set the clock, or the machine slept.
+  if (estimate < cut - 1_000_000n || estimate > cut + 2_000_000n) offsetNs = measureOffset()
+  return offsetNs + process.hrtime.bigint()
+}
 
 export const systemClock: Clock = {
   now: () => Date.now(),
-  nowNs: () => originNs + process.hrtime.bigint(),
+  nowNs,
   monotonicMs: () => performance.now()
 }
 

@@ -78,6 +78,10 @@ export const FETCH_BACKOFF_MS = 250 // before the next round after transient fai
 
 // Servers
 export const GRPC_MESSAGE_BYTES_MAX = 16 * MiB // containerd's own limit (defaults.DefaultMaxRecvMsgSize)
+export const CONTROL_BODY_BYTES_MAX = 64 * KiB // a pull request names a reference and a few options
+export const IMAGES_REMEMBERED_MAX = 10_000 // chain IDs of resolved images, about 1 KB each before they are mounted
+export const OPEN_DEADLINE_MS = 600_000 // a plain 10 GiB layer is read whole
+export const PREPARE_WAIT_MS = 60_000 // Prepare runs under a containerd lock
 export const LIST_BATCH = 100 // infos of one List message, as containerd's own service
 export const LABEL_BYTES_MAX = 4_096 // containerd's limit for key + value
 export const GATEWAY_REQUESTS_MAX = 256 // at once; each holds about two blocks; beyond it the gateway answers 429

@@ -1,0 +1,85 @@
+// The snapshotter's gRPC server on a unix socket that only its owner may open. A socket file that somebody still
+// serves is never taken away; a stale one is.
+import { Server, ServerCredentials } from '@grpc/grpc-js'
+import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { dirname, join } from 'node:path'
+import { sleep } from '../base/clock.ts'
+import { SnapshotterError } from '../base/errors.ts'
+import { GRPC_MESSAGE_BYTES_MAX, GRPC_STOP_GRACE_MS } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import type { Snapshotters } from '../snapshots/snapshotters.ts'
+import { healthService } from './health-service.ts'
+import { serviceOf } from './protocol.ts'
+import { snapshotsService } from './snapshots-service.ts'
+
+export interface ServeInit {
+  /** Absolute path of the socket. */
+  readonly address: string
+  readonly snapshotters: Snapshotters
+  readonly log: Log
+}
+
+export interface GrpcServer {
+  readonly address: string
+  /** Lets calls in flight end (for `GRPC_STOP_GRACE_MS`), then cuts them; takes its own socket away. May be called twice. */
+  readonly stop: () => Promise<void>
+}
+
+/** @throws ENVIRONMENT when another process serves the address or the socket cannot be made. */
+export async function serveSnapshots ({ address, snapshotters, log }: ServeInit): Promise<GrpcServer> {
+  await mkdir(dirname(address), { recursive: true, mode: 0o711 })
+  const found = await lstat(address).catch(() => null)
+  if (found !== null && !found.isSocket()) throw new SnapshotterError('ENVIRONMENT', `${address} is there and no socket; choose another [grpc] address`)
+  if (await isServed(address)) {
+    throw new SnapshotterError('ENVIRONMENT', `${address} is served by another process; stop it or choose another [grpc] address`)
+  }
+  const server = new Server({
+    'grpc.max_receive_message_length': GRPC_MESSAGE_BYTES_MAX,
+    'grpc.max_send_message_length': GRPC_MESSAGE_BYTES_MAX
+  })
+  server.addService(serviceOf('snapshots').service, snapshotsService(snapshotters, log))
+  server.addService(serviceOf('health').service, healthService())
+  const inode = await bind(server, address)
+  log.info({ address }, 'serving snapshots')
+
+  let stopping: Promise<void> | null = null
+  return { address, stop: async () => await (stopping ??= stop(server, address, inode)) }
+}
+
+/** Binds in a private directory and renames: at no moment can another user connect, and a stale socket is replaced at once. */
+async function bind (server: Server, address: string): Promise<number> {
+  const folder = await mkdtemp(`${address}.`)
+  try {
+    const young = join(folder, 's')
+    await new Promise<void>((resolve, reject) => {
+      server.bindAsync(`unix:${young}`, ServerCredentials.createInsecure(), (error) => error === null ? resolve() : reject(error))
+    })
+    await chmod(young, 0o600)
+    const { ino } = await lstat(young)
+    await rename(young, address)
+    return ino
+  } catch (cause) {
+    server.forceShutdown()
+    throw new SnapshotterError('ENVIRONMENT', `cannot listen on ${address}: ${cause instanceof Error ? cause.message : String(cause)}`, {}, { cause })
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function stop (server: Server, address: string, inode: number): Promise<void> {
+  const graceful = new Promise<void>((resolve) => server.tryShutdown(() => resolve()))
+  await Promise.race([graceful, sleep(GRPC_STOP_GRACE_MS)])
+  server.forceShutdown()
+  // A successor may have put its own socket there meanwhile.
+  const found = await lstat(address).catch(() => null)
+  if (found?.ino === inode) await rm(address, { force: true })
+}
+
+async function isServed (address: string): Promise<boolean> {
+  return await new Promise<boolean>((resolve) => {
+    const socket = connect(address)
+    socket.once('connect', () => { socket.destroy(); resolve(true) })
+    socket.once('error', () => resolve(false))
+  })
+}

@@ -1,0 +1,197 @@
+// Lazily mounted layers as committed snapshots: made once per (chain ID, parent) however many ask, mounted again after
+// a restart, checked before anybody gets mounts on them. What fails an integrity check is an error and never falls back.
+import { createHash } from 'node:crypto'
+import { asSnapshotterError, GRPC, grpcStatusOf, SnapshotterError } from '../base/errors.ts'
+import { LAZY_PREPARE_DEADLINE_MS, LAZY_RESTORE_CONCURRENCY, LAZY_RESTORE_DEADLINE_MS } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import { Semaphore } from '../base/semaphore.ts'
+import { SingleFlight } from '../base/single-flight.ts'
+import type { SnapshotDirectories } from './directories.ts'
+import { acceptLabels } from './labels.ts'
+import type { LazyLayers, LazyMount } from './lazy-layers.ts'
+import { LABEL_LAZY, LABEL_SNAPSHOT_REF, type Labels } from './snapshot.ts'
+import type { SnapshotStore, StoredSnapshot } from './store.ts'
+
+export interface LazySnapshotsInit {
+  readonly store: SnapshotStore
+  readonly directories: SnapshotDirectories
+  readonly layers: LazyLayers
+  readonly log: Log
+  /** No fallback: a layer that cannot be mounted lazily is an error, whatever the reason. */
+  readonly strict: boolean
+}
+
+type LazySnapshot = StoredSnapshot & { readonly lazy: NonNullable<StoredSnapshot['lazy']> }
+
+export class LazySnapshots {
+  readonly #init: LazySnapshotsInit
+  readonly #provided = new SingleFlight<boolean>()
+  readonly #restored = new SingleFlight<void>()
+  /** Layers whose mount could not be brought back, with the reason. */
+  readonly #unavailable = new Map<number, string>()
+  readonly #closing = new AbortController()
+
+  constructor (init: LazySnapshotsInit) {
+    this.#init = init
+  }
+
+  /**
+   * True when a committed lazy snapshot of `chainId` on `parent` exists after the call; false when an ordinary snapshot
+   * has to serve. Callers that ask for one layer at once share one mount.
+   * @throws codes of status DATA_LOSS and POLICY_DENIED: such a layer must not run; NOT_FOUND, INVALID_ARGUMENT for the parent.
+   */
+  async provide (chainId: string, parent: string, labels: Labels): Promise<boolean> {
+    return await this.#provided.run(JSON.stringify([chainId, parent]), async () => {
+      this.#init.store.requireParent(parent)
+      const existing = this.#init.store.findLazy(chainId, parent)
+      try {
+        if (existing !== null) {
+          await this.check([existing])
+          return true
+        }
+        return await this.#mount(chainId, parent, labels)
+      } catch (error) {
+        return this.#fallBack(error, chainId)
+      }
+    })
+  }
+
+  /** @throws UNAVAILABLE (or the violation itself) unless every lazy layer among `chain` is mounted and alive. */
+  async check (chain: readonly StoredSnapshot[]): Promise<void> {
+    await Promise.all(chain.filter(isLazy).map(async (snapshot) => {
+      try {
+        if (this.#unavailable.has(snapshot.id)) await this.#restore(snapshot)
+        await this.#init.layers.check(this.#init.directories.fs(snapshot.id))
+      } catch (error) {
+        const reason = asSnapshotterError(error)
+        if (isViolation(reason)) throw reason
+        throw new SnapshotterError('UNAVAILABLE', `lazy layer ${snapshot.lazy.chainId} is not readable: ${reason.line}`, {}, { cause: error })
+      }
+    }))
+  }
+
+  /** Mounts every lazy layer again; one that fails is marked and tried again when somebody asks for its mounts. */
+  async restoreAll (): Promise<void> {
+    const slots = new Semaphore(LAZY_RESTORE_CONCURRENCY)
+    const all = this.#init.store.allLazy().filter(isLazy)
+    await Promise.all(all.map((snapshot) => slots.run(async () => {
+      try {
+        await this.#restore(snapshot)
+      } catch (error) {
+        this.#init.log.warn({ chainId: snapshot.lazy.chainId, error: asSnapshotterError(error).line }, 'lazy layer not restored')
+      }
+    })))
+    if (all.length > 0) this.#init.log.info({ layers: all.length, unavailable: this.#unavailable.size }, 'lazy layers restored')
+  }
+
+  /** After the snapshot's record is gone. */
+  forget (id: number): void {
+    this.#unavailable.delete(id)
+  }
+
+  async unmountAll (): Promise<void> {
+    for (const { id } of this.#init.store.allLazy()) await this.#init.layers.unmount(this.#init.directories.fs(id))
+  }
+
+  close (): void {
+    this.#closing.abort(new SnapshotterError('UNAVAILABLE', 'the snapshotter is shutting down'))
+  }
+
+  async #mount (chainId: string, parent: string, labels: Labels): Promise<boolean> {
+    const { store, directories, layers } = this.#init
+    const id = store.reserveId()
+    directories.protect(id)
+    const signal = this.#deadline(LAZY_PREPARE_DEADLINE_MS, `mounting layer ${chainId} took over ${LAZY_PREPARE_DEADLINE_MS} ms`)
+    let mounting: Promise<LazyMount | null> = Promise.resolve(null)
+    try {
+      const directory = await directories.make('committed', null)
+      directory.place(id)
+      mounting = layers.mount({ chainId, parentChain: parent === '' ? null : parent, labels, target: directories.fs(id), signal })
+      const mount = await abortable(mounting, signal)
+      if (mount === null) {
+        await this.#abandon(id, mounting)
+        return false
+      }
+      store.create({
+        kind: 'committed',
+        name: internalName(chainId, parent),
+        parent,
+        labels: acceptLabels({ ...labels, ...mount.labels, [LABEL_LAZY]: 'true', [LABEL_SNAPSHOT_REF]: chainId }),
+        lazy: { chainId, restore: mount.restore }
+      }, () => {}, id)
+      directories.unprotect(id)
+      this.#init.log.info({ chainId, id }, 'layer mounted lazily')
+      return true
+    } catch (error) {
+      // A mount that does not listen to its signal is undone when it settles; nobody waits for it.
+      const undone = this.#abandon(id, mounting)
+      if (!signal.aborted) await undone
+      throw error
+    }
+  }
+
+  async #abandon (id: number, mounting: Promise<unknown>): Promise<void> {
+    await mounting.catch(() => {})
+    await this.#init.directories.reclaim(id)
+    this.#init.directories.unprotect(id)
+  }
+
+  async #restore (snapshot: LazySnapshot): Promise<void> {
+    const { directories, layers } = this.#init
+    await this.#restored.run(String(snapshot.id), async () => {
+      const signal = this.#deadline(LAZY_RESTORE_DEADLINE_MS, `restoring layer ${snapshot.lazy.chainId} took over ${LAZY_RESTORE_DEADLINE_MS} ms`)
+      try {
+        await directories.ensure(snapshot.id)
+        await abortable(layers.restore({ ...snapshot.lazy, target: directories.fs(snapshot.id) }), signal)
+        this.#unavailable.delete(snapshot.id)
+      } catch (error) {
+        this.#unavailable.set(snapshot.id, asSnapshotterError(error).line)
+        throw error
+      }
+    })
+  }
+
+  #fallBack (error: unknown, chainId: string): boolean {
+    const reason = asSnapshotterError(error)
+    if (this.#init.strict || this.#closing.signal.aborted || isViolation(reason)) {
+      this.#init.log.error({ chainId, error: reason.line }, 'lazy layer refused')
+      throw reason
+    }
+    this.#init.log.warn({ chainId, error: reason.line }, 'layer not mounted lazily, an ordinary snapshot serves')
+    return false
+  }
+
+  #deadline (ms: number, text: string): AbortSignal {
+    const timeout = new AbortController()
+    const timer = setTimeout(() => timeout.abort(new SnapshotterError('UNAVAILABLE', text)), ms)
+    timer.unref()
+    return AbortSignal.any([this.#closing.signal, timeout.signal])
+  }
+}
+
+function isLazy (snapshot: StoredSnapshot): snapshot is LazySnapshot {
+  return snapshot.lazy !== null
+}
+
+/** Bytes that do not match, or an image that policy forbids: an eager download must not be the way around it. */
+function isViolation (error: SnapshotterError): boolean {
+  return grpcStatusOf(error.code) === GRPC.DATA_LOSS || error.code === 'POLICY_DENIED'
+}
+
+/**
+ * One layer on two parents is two snapshots: containerd accepts a remote layer only under the parent's backend name
+ * that it asked with (core/metadata/snapshot.go), and an eager parent is named differently in each namespace.
+ */
+function internalName (chainId: string, parent: string): string {
+  if (parent === '') return chainId
+  return `${chainId} on ${createHash('sha256').update(parent).digest('hex').slice(0, 32)}`
+}
+
+async function abortable<Result> (work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  signal.throwIfAborted()
+  return await new Promise<Result>((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error)
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}

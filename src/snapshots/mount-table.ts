@@ -1,0 +1,20 @@
+// What the kernel has mounted, as this process sees it: proc_pid_mountinfo(5). Read before anything is deleted, so
+// that no removal ever walks into a mount.
+import { readFile } from 'node:fs/promises'
+import { sep } from 'node:path'
+
+/** Mount points at or below `directory`, deepest first. */
+export async function mountPointsBelow (directory: string): Promise<string[]> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8')
+  return mountPoints(table)
+    .filter((point) => point === directory || point.startsWith(directory + sep))
+    .sort((a, b) => b.length - a.length)
+}
+
+/** Field 5 of each line; white space and backslashes are octal escapes there. */
+export function mountPoints (mountinfo: string): string[] {
+  return mountinfo.split('\n')
+    .map((line) => line.split(' ')[4])
+    .filter((point) => point !== undefined)
+    .map((point) => point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))))
+}

@@ -1,0 +1,205 @@
+// One containerd snapshotter: keys, names and parents on one side, overlay directories and lazy layers on the other.
+// Every method is safe to call concurrently; each writes its record in one transaction, before it answers. Contract:
+// containerd core/snapshots/snapshotter.go; the remote handshake: core/metadata/snapshot.go createSnapshot.
+import type { Clock } from '../base/clock.ts'
+import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
+import { SNAPSHOT_KEY_BYTES_MAX } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import { isDigest } from '../verify/digest.ts'
+import { SnapshotDirectories, ownerOf } from './directories.ts'
+import { diskUsage } from './disk-usage.ts'
+import { parseFilters } from './filters.ts'
+import { acceptLabels } from './labels.ts'
+import type { LazyLayers } from './lazy-layers.ts'
+import { LazySnapshots } from './lazy-snapshots.ts'
+import { mountsOf } from './mount-options.ts'
+import { type Kind, LABEL_SNAPSHOT_REF, type Labels, type Mount, NO_USAGE, type SnapshotInfo, type Usage } from './snapshot.ts'
+import { quote, SnapshotStore, type StoredSnapshot } from './store.ts'
+
+export interface SnapshotterInit {
+  /** File of the metadata. */
+  readonly database: string
+  /** Parent of all snapshot directories. */
+  readonly directory: string
+  readonly layers: LazyLayers
+  readonly overlayOptions: readonly string[]
+  readonly strict: boolean
+  readonly log: Log
+  readonly clock: Clock
+}
+
+export class Snapshotter {
+  readonly #store: SnapshotStore
+  readonly #directories: SnapshotDirectories
+  readonly #lazy: LazySnapshots
+  readonly #overlayOptions: readonly string[]
+  readonly #log: Log
+  /** Removals that were answered and still go on. */
+  readonly #background = new Set<Promise<void>>()
+  readonly #closing = new AbortController()
+
+  /**
+   * Opens the store, sets orphans of a crash aside and mounts every lazy layer again.
+   * @throws STATE_INVALID, ENVIRONMENT for the database.
+   */
+  static async open (init: SnapshotterInit): Promise<Snapshotter> {
+    const directories = new SnapshotDirectories(init.directory, init.layers, init.log)
+    const highest = await directories.open()
+    const store = new SnapshotStore(init.database, init.clock)
+    const snapshotter = new Snapshotter(init, store, directories)
+    try {
+      store.raiseId(highest)
+      await directories.condemn(() => store.ids())
+      await snapshotter.#lazy.restoreAll()
+    } catch (error) {
+      store.close()
+      throw error
+    }
+    snapshotter.#inBackground(() => directories.sweep())
+    return snapshotter
+  }
+
+  private constructor (init: SnapshotterInit, store: SnapshotStore, directories: SnapshotDirectories) {
+    this.#store = store
+    this.#directories = directories
+    this.#overlayOptions = init.overlayOptions
+    this.#log = init.log
+    this.#lazy = new LazySnapshots({ store, directories, layers: init.layers, log: init.log, strict: init.strict })
+  }
+
+  /**
+   * A writable snapshot. With the label `containerd.io/snapshot.ref` the layer is mounted lazily if it can be.
+   * @throws ALREADY_EXISTS also when it was: that is how a client learns to skip the download.
+   */
+  async prepare (key: string, parent: string, labels: Labels): Promise<Mount[]> {
+    const accepted = acceptLabels(labels)
+    const chainId = accepted[LABEL_SNAPSHOT_REF]
+    if (chainId !== undefined && isDigest(chainId)) {
+      this.#refuseTaken(acceptKey(key))
+      if (await this.#lazy.provide(chainId, parent, accepted)) {
+        throw new SnapshotterError('ALREADY_EXISTS', `target snapshot ${quote(chainId)} is mounted lazily`)
+      }
+    }
+    return await this.#create('active', key, parent, accepted)
+  }
+
+  /** A read-only snapshot; never lazy by itself. */
+  async view (key: string, parent: string, labels: Labels): Promise<Mount[]> {
+    return await this.#create('view', key, parent, acceptLabels(labels))
+  }
+
+  /** @throws NOT_FOUND; FAILED_PRECONDITION of a committed one; UNAVAILABLE while a lazy layer below cannot be read. */
+  async mounts (key: string): Promise<Mount[]> {
+    const [own, ...parents] = this.#store.chain(key)
+    if (own.info.kind === 'committed') throw new SnapshotterError('FAILED_PRECONDITION', `snapshot ${quote(key)} is committed and has no mounts`)
+    await this.#lazy.check(parents)
+    return this.#mountsOf(own.info.kind, own.id, parents)
+  }
+
+  /** `parent`, when not empty, must be the recorded one: nothing is rebased. Labels are those of this call only. */
+  async commit (name: string, key: string, labels: Labels, parent = ''): Promise<void> {
+    const accepted = acceptLabels(labels)
+    const { id, info } = this.#store.get(key)
+    if (parent !== '' && parent !== info.parent) {
+      throw new SnapshotterError('INVALID_ARGUMENT', `snapshot ${quote(key)} was prepared on ${quote(info.parent)}, cannot commit it on ${quote(parent)}`)
+    }
+    const usage = info.kind === 'active' ? await diskUsage(this.#directories.fs(id), this.#closing.signal) : NO_USAGE
+    this.#store.commit(key, acceptKey(name), accepted, usage)
+  }
+
+  /** Its files go in the background; `cleanup` waits for them. @throws NOT_FOUND, FAILED_PRECONDITION with children. */
+  async remove (key: string): Promise<void> {
+    const { id } = this.#store.remove(key)
+    this.#lazy.forget(id)
+    this.#inBackground(() => this.#directories.reclaim(id))
+  }
+
+  stat (key: string): SnapshotInfo {
+    return this.#store.get(key).info
+  }
+
+  update (name: string, labels: Labels, paths: readonly string[]): SnapshotInfo {
+    return this.#store.update(name, labels, paths)
+  }
+
+  /** Blocks of matching snapshots; nothing is locked in between. @throws INVALID_ARGUMENT for a filter, before the first block. */
+  list (filters: readonly string[]): Iterable<SnapshotInfo[]> {
+    const matches = parseFilters(filters)
+    const store = this.#store
+    return (function * () {
+      for (let page = store.page(0); page.length > 0; page = store.page(page.at(-1)?.id ?? Infinity)) {
+        const infos = page.map((snapshot) => snapshot.info).filter(matches)
+        if (infos.length > 0) yield infos
+      }
+    })()
+  }
+
+  /** Of the snapshot alone. Lazy layers hold nothing on this disk that is theirs: zero. */
+  async usage (key: string): Promise<Usage> {
+    const { id, info, usage } = this.#store.get(key)
+    return info.kind === 'active' ? await diskUsage(this.#directories.fs(id), this.#closing.signal) : usage
+  }
+
+  /** Removes whatever no record names. */
+  async cleanup (): Promise<void> {
+    await Promise.all(this.#background)
+    await this.#directories.condemn(() => this.#store.ids())
+    await this.#directories.sweep()
+  }
+
+  /** Unmounts all lazy layers: containers on them lose their files. */
+  async unmountAll (): Promise<void> {
+    await this.#lazy.unmountAll()
+  }
+
+  /** Leaves every mount where it is. May be called twice. */
+  async close (): Promise<void> {
+    this.#closing.abort(new SnapshotterError('UNAVAILABLE', 'the snapshotter is shutting down'))
+    this.#lazy.close()
+    await Promise.all(this.#background)
+    this.#store.close()
+  }
+
+  async #create (kind: 'active' | 'view', key: string, parent: string, labels: Labels): Promise<Mount[]> {
+    this.#refuseTaken(acceptKey(key))
+    this.#store.requireParent(parent)
+    const parents = parent === '' ? [] : this.#store.chain(parent)
+    await this.#lazy.check(parents)
+    const nearest = parents[0]
+    const owner = nearest === undefined ? null : await ownerOf(this.#directories.fs(nearest.id))
+    const directory = await this.#directories.make(kind, owner)
+    try {
+      const id = this.#store.create({ kind, name: key, parent, labels, lazy: null }, directory.place)
+      return this.#mountsOf(kind, id, parents)
+    } catch (error) {
+      await directory.discard()
+      throw error
+    }
+  }
+
+  #mountsOf (kind: Kind, id: number, parents: readonly StoredSnapshot[]): Mount[] {
+    return mountsOf({
+      kind,
+      upper: this.#directories.fs(id),
+      work: this.#directories.work(id),
+      parents: parents.map((snapshot) => this.#directories.fs(snapshot.id))
+    }, this.#overlayOptions)
+  }
+
+  #refuseTaken (key: string): void {
+    if (this.#store.has(key)) throw new SnapshotterError('ALREADY_EXISTS', `snapshot ${quote(key)} exists already`)
+  }
+
+  #inBackground (work: () => Promise<void>): void {
+    const running = work()
+      .catch((error: unknown) => this.#log.warn({ error: asSnapshotterError(error).line }, 'background removal failed'))
+      .finally(() => this.#background.delete(running))
+    this.#background.add(running)
+  }
+}
+
+function acceptKey (key: string): string {
+  const bytes = Buffer.byteLength(key)
+  if (bytes > 0 && bytes <= SNAPSHOT_KEY_BYTES_MAX) return key
+  throw new SnapshotterError('INVALID_ARGUMENT', `a snapshot key of ${bytes} bytes: it must have 1 to ${SNAPSHOT_KEY_BYTES_MAX}`)
+}

@@ -1,0 +1,243 @@
+// The metadata of one snapshotter, on disk before a call returns. Every method is one transaction, and synchronous: no
+// other request of this process runs inside it. Semantics: containerd core/snapshots/storage.
+import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
+import type { Clock } from '../base/clock.ts'
+import { SnapshotterError } from '../base/errors.ts'
+import { LIST_BATCH } from '../base/limits.ts'
+import { applyMask } from './labels.ts'
+import { type Kind, LABEL_SNAPSHOT_REF, type Labels, type SnapshotInfo, type Usage } from './snapshot.ts'
+import { openDatabase } from './store-schema.ts'
+
+/** A snapshot with what only we know of it. */
+export interface StoredSnapshot {
+  readonly id: number
+  readonly info: SnapshotInfo
+  readonly usage: Usage
+  /** Of a lazily mounted layer. */
+  readonly lazy: { readonly chainId: string, readonly restore: string } | null
+}
+
+export interface NewSnapshot {
+  readonly kind: Kind
+  readonly name: string
+  readonly parent: string
+  readonly labels: Labels
+  readonly lazy: StoredSnapshot['lazy']
+}
+
+const COLUMNS = `s.id, s.name, ifnull(p.name, '') AS parent, s.kind, s.created_ns, s.updated_ns, s.labels, s.size, s.inodes,
+  s.chain_id, s.restore FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent_id`
+
+const SQL = {
+  byName: `SELECT ${COLUMNS} WHERE s.name = ?`,
+  byChain: `SELECT ${COLUMNS} WHERE s.chain_id = ? AND ifnull(p.name, '') = ?`,
+  lazy: `SELECT ${COLUMNS} WHERE s.chain_id IS NOT NULL ORDER BY s.id`,
+  page: `SELECT ${COLUMNS} WHERE s.id > ? ORDER BY s.id LIMIT ${LIST_BATCH}`,
+  ancestors: `WITH RECURSIVE up (id, depth) AS (SELECT id, 0 FROM snapshots WHERE name = ?
+    UNION ALL SELECT s.parent_id, up.depth + 1 FROM snapshots s JOIN up ON s.id = up.id WHERE s.parent_id IS NOT NULL)
+    SELECT ${COLUMNS} JOIN up ON up.id = s.id ORDER BY up.depth`,
+  ids: 'SELECT id FROM snapshots',
+  child: 'SELECT name FROM snapshots WHERE parent_id = ? LIMIT 1',
+  nextId: 'UPDATE sequence SET last_id = last_id + 1 RETURNING last_id',
+  raiseId: 'UPDATE sequence SET last_id = max(last_id, ?)',
+  insert: `INSERT INTO snapshots (id, name, parent_id, kind, created_ns, updated_ns, labels, chain_id, restore)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  commit: "UPDATE snapshots SET name = ?, kind = 'committed', created_ns = ?, updated_ns = ?, labels = ?, size = ?, inodes = ? WHERE id = ?",
+  relabel: 'UPDATE snapshots SET labels = ?, updated_ns = ? WHERE id = ?',
+  remove: 'DELETE FROM snapshots WHERE id = ?'
+} as const
+
+type Row = Record<string, SQLOutputValue>
+
+export class SnapshotStore {
+  readonly #database: DatabaseSync
+  readonly #statements: Readonly<Record<keyof typeof SQL, StatementSync>>
+  readonly #clock: Clock
+  #open = true
+
+  /** @throws STATE_INVALID, ENVIRONMENT: see `openDatabase`. */
+  constructor (path: string, clock: Clock) {
+    this.#database = openDatabase(path)
+    this.#clock = clock
+    this.#statements = Object.fromEntries(Object.entries(SQL).map(([name, sql]) => {
+      const statement = this.#database.prepare(sql)
+      statement.setReadBigInts(true)
+      return [name, statement]
+    })) as Record<keyof typeof SQL, StatementSync>
+  }
+
+  /** @throws NOT_FOUND */
+  get (name: string): StoredSnapshot {
+    const row = this.#statements.byName.get(name)
+    if (row === undefined) throw new SnapshotterError('NOT_FOUND', `snapshot ${quote(name)} does not exist`)
+    return decode(row)
+  }
+
+  /** The lazily mounted layer of this chain ID on this very parent, or null. */
+  findLazy (chainId: string, parent: string): StoredSnapshot | null {
+    const row = this.#statements.byChain.get(chainId, parent)
+    return row === undefined ? null : decode(row)
+  }
+
+  allLazy (): StoredSnapshot[] {
+    return this.#statements.lazy.all().map(decode)
+  }
+
+  /** Up to `LIST_BATCH` snapshots above `afterId`, ascending; the caller may do anything between two pages. */
+  page (afterId: number): StoredSnapshot[] {
+    return this.#statements.page.all(afterId).map(decode)
+  }
+
+  /** The snapshot and all below it, nearest first. @throws NOT_FOUND */
+  chain (name: string): [StoredSnapshot, ...StoredSnapshot[]] {
+    const [first, ...rest] = this.#statements.ancestors.all(name).map(decode)
+    if (first === undefined) throw new SnapshotterError('NOT_FOUND', `snapshot ${quote(name)} does not exist`)
+    return [first, ...rest]
+  }
+
+  ids (): Set<number> {
+    return new Set(this.#statements.ids.all().map((row) => Number(row['id'])))
+  }
+
+  has (name: string): boolean {
+    return this.#statements.byName.get(name) !== undefined
+  }
+
+  /** A number for a directory; never given twice. */
+  reserveId (): number {
+    return this.#transaction(() => this.#nextId())
+  }
+
+  /** Numbers up to `id` will not be given. */
+  raiseId (id: number): void {
+    this.#statements.raiseId.run(id)
+  }
+
+  /** @throws NOT_FOUND when there is no such parent, INVALID_ARGUMENT when it is not committed; empty is fine. */
+  requireParent (parent: string): void {
+    this.#parentId(parent)
+  }
+
+  /**
+   * Records a snapshot under `id`, a fresh one if none was reserved; `place` runs inside the transaction, so that record
+   * and directory appear together.
+   * @throws NOT_FOUND, INVALID_ARGUMENT for the parent; ALREADY_EXISTS for the name.
+   */
+  create (snapshot: NewSnapshot, place: (id: number) => void, reserved: number | null = null): number {
+    return this.#transaction(() => {
+      const parentId = this.#parentId(snapshot.parent)
+      if (this.has(snapshot.name)) throw new SnapshotterError('ALREADY_EXISTS', `snapshot ${quote(snapshot.name)} exists already`)
+      const id = reserved ?? this.#nextId()
+      const now = this.#clock.nowNs()
+      this.#statements.insert.run(id, snapshot.name, parentId, snapshot.kind, now, now, JSON.stringify(snapshot.labels),
+        snapshot.lazy?.chainId ?? null, snapshot.lazy?.restore ?? null)
+      place(id)
+      return id
+    })
+  }
+
+  /** @throws NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION when `key` is not active. */
+  commit (key: string, name: string, labels: Labels, usage: Usage): void {
+    this.#transaction(() => {
+      if (this.has(name)) throw new SnapshotterError('ALREADY_EXISTS', `committed snapshot ${quote(name)} exists already`)
+      const active = this.get(key)
+      if (active.info.kind !== 'active') {
+        throw new SnapshotterError('FAILED_PRECONDITION', `snapshot ${quote(key)} is ${active.info.kind}, only an active one can be committed`)
+      }
+      const now = this.#clock.nowNs()
+      this.#statements.commit.run(name, now, now, JSON.stringify(labels), usage.size, usage.inodes, active.id)
+    })
+  }
+
+  /** @throws NOT_FOUND, INVALID_ARGUMENT for a path that is not labels. */
+  update (name: string, labels: Labels, paths: readonly string[]): SnapshotInfo {
+    return this.#transaction(() => {
+      const { id, info, lazy } = this.get(name)
+      const next = applyMask(info.labels, labels, paths)
+      // containerd finds a lazy layer by this label alone (core/metadata/snapshot.go), so no update may lose it.
+      const kept = lazy === null ? next : { ...next, [LABEL_SNAPSHOT_REF]: lazy.chainId }
+      const updatedNs = this.#clock.nowNs()
+      this.#statements.relabel.run(JSON.stringify(kept), updatedNs, id)
+      return { ...info, labels: kept, updatedNs }
+    })
+  }
+
+  /** @throws NOT_FOUND, FAILED_PRECONDITION while a child exists. */
+  remove (name: string): StoredSnapshot {
+    return this.#transaction(() => {
+      const snapshot = this.get(name)
+      const child = this.#statements.child.get(snapshot.id)
+      if (child !== undefined) {
+        throw new SnapshotterError('FAILED_PRECONDITION', `cannot remove snapshot ${quote(name)}: it has a child, ${quote(String(child['name']))}`)
+      }
+      this.#statements.remove.run(snapshot.id)
+      return snapshot
+    })
+  }
+
+  close (): void {
+    if (!this.#open) return
+    this.#open = false
+    this.#database.close()
+  }
+
+  #nextId (): number {
+    return Number(this.#statements.nextId.get()?.['last_id'])
+  }
+
+  #parentId (parent: string): number | null {
+    if (parent === '') return null
+    const row = this.#statements.byName.get(parent)
+    if (row === undefined) throw new SnapshotterError('NOT_FOUND', `parent snapshot ${quote(parent)} does not exist`)
+    const { id, info } = decode(row)
+    if (info.kind === 'committed') return id
+    throw new SnapshotterError('INVALID_ARGUMENT', `parent snapshot ${quote(parent)} is ${info.kind}, not committed`)
+  }
+
+  #transaction<Result> (work: () => Result): Result {
+    this.#database.exec('BEGIN IMMEDIATE')
+    try {
+      const result = work()
+      this.#database.exec('COMMIT')
+      return result
+    } catch (error) {
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
+      throw full(error)
+    }
+  }
+}
+
+function decode (row: Row): StoredSnapshot {
+  const { name, parent, kind, created_ns: createdNs, updated_ns: updatedNs, chain_id: chainId, restore } = row
+  return {
+    id: Number(row['id']),
+    info: {
+      name: String(name),
+      parent: String(parent),
+      kind: kind as Kind,
+      createdNs: createdNs as bigint,
+      updatedNs: updatedNs as bigint,
+      labels: decodeLabels(String(row['labels']), String(name))
+    },
+    usage: { size: Number(row['size']), inodes: Number(row['inodes']) },
+    lazy: typeof chainId === 'string' && typeof restore === 'string' ? { chainId, restore } : null
+  }
+}
+
+function decodeLabels (text: string, name: string): Labels {
+  try {
+    return JSON.parse(text) as Labels
+  } catch (cause) {
+    throw new SnapshotterError('STATE_INVALID', `labels of snapshot ${quote(name)} are damaged on disk`, {}, { cause })
+  }
+}
+
+function full (error: unknown): unknown {
+  const SQLITE_FULL = 13
+  const code = error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : 0
+  return code === SQLITE_FULL ? new SnapshotterError('RESOURCE_EXHAUSTED', 'no space left for the snapshot database', {}, { cause: error }) : error
+}
+
+export function quote (name: string): string {
+  return JSON.stringify(name.slice(0, 200))
+}
