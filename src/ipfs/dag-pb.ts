@@ -35,13 +35,16 @@ export class DagPbNode {
 
   /** @throws BLOCK_INVALID when the link's hash is no CID, CID_UNSUPPORTED when it is one that we refuse. */
   cid (link: number): CID {
-    let cid: CID
+    return acceptCid(this.anyCid(link))
+  }
+
+  /** The link's CID of whatever codec and hash, for those who only pass blocks on. @throws BLOCK_INVALID */
+  anyCid (link: number): CID {
     try {
-      cid = CID.decode(this.#field(link, 0))
+      return CID.decode(this.#field(link, 0))
     } catch (cause) {
       throw new SnapshotterError('BLOCK_INVALID', `node ${this.#cid.toString()}: link ${link} is no CID`, {}, { cause })
     }
-    return acceptCid(cid)
   }
 
   nameBytes (link: number): Uint8Array {

@@ -1,0 +1,76 @@
+// The daemon's control socket: HTTP over a unix socket that only root may open. A request's answer is JSON lines:
+// {"event": …} while it works, then one {"result": …} or {"error": {code, message}}.
+import { chmod, rm } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { connect } from 'node:net'
+import { once } from 'node:events'
+import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
+import { CONTROL_BODY_BYTES_MAX } from '../base/limits.ts'
+
+export interface ControlCall {
+  readonly body: unknown
+  readonly signal: AbortSignal
+  readonly emit: (event: object) => void
+}
+
+/** By path, e.g. `/pull`; each returns the result object. */
+export type ControlHandlers = Readonly<Record<string, (call: ControlCall) => Promise<object>>>
+
+/** @throws FAILED_PRECONDITION when another daemon answers on the socket. */
+export async function serveControl (path: string, handlers: ControlHandlers): Promise<{ close: () => Promise<void> }> {
+  await takeSocket(path)
+  const server = createServer((request, response) => { void answer(handlers, request, response) })
+  server.listen(path)
+  await once(server, 'listening')
+  await chmod(path, 0o600)
+  return { close: async () => { await closeServer(server); await rm(path, { force: true }) } }
+}
+
+/** Removes a socket that nobody listens on any more. */
+export async function takeSocket (path: string): Promise<void> {
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path)
+    probe.once('connect', () => { probe.destroy(); resolve(true) })
+    probe.once('error', () => { resolve(false) })
+  })
+  if (answered) throw new SnapshotterError('FAILED_PRECONDITION', `${path} is served by another process; stop it first`)
+  await rm(path, { force: true })
+}
+
+async function answer (handlers: ControlHandlers, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const abort = new AbortController()
+  response.once('close', () => { abort.abort(new SnapshotterError('CANCELLED', 'the client went away')) })
+  response.setHeader('content-type', 'application/x-ndjson')
+  const line = (value: object): void => { if (!response.destroyed) response.write(`${JSON.stringify(value)}\n`) }
+  try {
+    const handler = handlers[request.url ?? '']
+    if (handler === undefined) throw new SnapshotterError('NOT_FOUND', `the daemon has no call ${request.url ?? ''}`)
+    const body = await readBody(request)
+    line({ result: await handler({ body, signal: abort.signal, emit: (event) => { line({ event }) } }) })
+  } catch (error) {
+    const failure = asSnapshotterError(error)
+    line({ error: { code: failure.code, message: failure.message } })
+  }
+  response.end()
+}
+
+async function readBody (request: IncomingMessage): Promise<unknown> {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const part of request as AsyncIterable<Buffer>) {
+    bytes += part.byteLength
+    if (bytes > CONTROL_BODY_BYTES_MAX) throw new SnapshotterError('LIMIT_EXCEEDED', `control request over ${CONTROL_BODY_BYTES_MAX} bytes`)
+    parts.push(part)
+  }
+  if (bytes === 0) return null
+  try {
+    return JSON.parse(Buffer.concat(parts).toString('utf8')) as unknown
+  } catch (cause) {
+    throw new SnapshotterError('INVALID_ARGUMENT', 'control request is no JSON', {}, { cause })
+  }
+}
+
+async function closeServer (server: Server): Promise<void> {
+  server.closeAllConnections()
+  await new Promise<void>((resolve) => { server.close(() => { resolve() }) })
+}
