@@ -1,0 +1,102 @@
+// Opens an eStargz blob lazily: one read of its tail (two when the TOC is long), the TOC held against the digest that
+// the manifest's annotation names, and only then parsed. A TOC that only the footer vouches for is never trusted: a
+// layer without the annotation is a plain one.
+import { gunzip } from 'node:zlib'
+import { SnapshotterError } from '../base/errors.ts'
+import { TOC_BYTES_MAX, TOC_TAIL_BYTES } from '../base/limits.ts'
+import type { Waits } from '../ipfs/blocks.ts'
+import { type Digest, isDigest } from '../verify/digest.ts'
+import { type VerifiedBytes, verifiedConcat, verifiedPart, verifyDigest } from '../verify/verified-bytes.ts'
+import { parseFooter } from './estargz-footer.ts'
+import type { LayerIndex } from './layer-index.ts'
+import { checkLayerMediaType } from './media-type.ts'
+import { readTar } from './tar-reader.ts'
+import { indexToc, TOC_NAME } from './toc-index.ts'
+
+/** Layer annotation with the digest of the uncompressed TOC JSON (stargz docs/estargz.md). */
+export const TOC_DIGEST_ANNOTATION = 'containerd.io/snapshot/stargz/toc.digest'
+/** Layer annotation with the bytes of the layer's tar, for containers/storage. */
+export const UNCOMPRESSED_SIZE_ANNOTATION = 'io.containers.estargz.uncompressed-size'
+
+/** Random access to a blob whose bytes matched their CIDs; a UnixfsFile is one. */
+export interface RangeReader {
+  readonly read: (offset: number, length: number, waits?: Waits) => Promise<VerifiedBytes>
+}
+
+const TAR_SLACK_BYTES = 64 * 1024 // header, padding and end mark around the TOC
+
+/** What a manifest says about a layer, as far as it decides how to open it. */
+export interface LayerClaims {
+  readonly digest: Digest
+  readonly mediaType: string
+  readonly annotations: Readonly<Record<string, string>>
+}
+
+/**
+ * The TOC digest of a lazy layer, or null for a plain one.
+ * @throws MEDIA_TYPE_UNSUPPORTED (zstd and what is no layer), TOC_INVALID when the annotation is no sha256 digest
+ */
+export function tocDigestOf (layer: LayerClaims): Digest | null {
+  const what = `layer ${layer.digest}`
+  checkLayerMediaType(layer.mediaType, what)
+  const text = Object.hasOwn(layer.annotations, TOC_DIGEST_ANNOTATION) ? layer.annotations[TOC_DIGEST_ANNOTATION] : undefined
+  if (text === undefined) return null
+  if (isDigest(text)) return text
+  throw new SnapshotterError('TOC_INVALID', `${what}: annotation ${TOC_DIGEST_ANNOTATION} is ${JSON.stringify(text.slice(0, 80))}, no sha256 digest`)
+}
+
+/** @throws TOC_INVALID, DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, and what `blob.read` throws. */
+export async function openEstargz (blob: RangeReader, blobSize: number, tocDigest: Digest, waits: Waits = {}): Promise<LayerIndex> {
+  const what = `layer with TOC ${tocDigest}`
+  const { tocOffset, member } = await readTocMember(blob, blobSize, what, waits)
+  const json = verifyDigest(tocDigest, await tocInTar(await inflate(member, what), what), `TOC of ${what}`)
+  return indexToc(json, tocOffset, tocDigest)
+}
+
+async function readTocMember (blob: RangeReader, blobSize: number, what: string, waits: Waits): Promise<{ tocOffset: number, member: Uint8Array }> {
+  const tailStart = Math.max(0, blobSize - TOC_TAIL_BYTES)
+  const tail = await blob.read(tailStart, blobSize - tailStart, waits)
+  const footer = parseFooter(tail)
+  if (footer === null || tail.byteLength !== blobSize - tailStart) {
+    throw new SnapshotterError('TOC_INVALID', `${what} does not end in an eStargz footer`)
+  }
+  const { tocOffset } = footer
+  const end = blobSize - footer.size
+  if (tocOffset >= end) {
+    throw new SnapshotterError('TOC_INVALID', `${what}: its footer puts the TOC at ${tocOffset} of ${blobSize} bytes`)
+  }
+  if (end - tocOffset > TOC_BYTES_MAX) {
+    throw new SnapshotterError('LIMIT_EXCEEDED', `${what}: compressed TOC of ${end - tocOffset} bytes, limit ${TOC_BYTES_MAX}`)
+  }
+  const inTail = verifiedPart(tail, Math.max(0, tocOffset - tailStart), end - tailStart)
+  if (tocOffset >= tailStart) return { tocOffset, member: inTail }
+  const head = await blob.read(tocOffset, tailStart - tocOffset, waits)
+  return { tocOffset, member: verifiedConcat([head, inTail]) }
+}
+
+async function inflate (member: Uint8Array, what: string): Promise<Uint8Array> {
+  return await new Promise((resolve, reject) => {
+    gunzip(member, { maxOutputLength: TOC_BYTES_MAX + TAR_SLACK_BYTES }, (cause, bytes) => {
+      if (cause === null) resolve(bytes)
+      else if ('code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE') {
+        reject(new SnapshotterError('LIMIT_EXCEEDED', `${what}: TOC of more than ${TOC_BYTES_MAX} bytes`, {}, { cause }))
+      } else reject(new SnapshotterError('TOC_INVALID', `${what}: the TOC does not inflate: ${cause.message}`, {}, { cause }))
+    })
+  })
+}
+
+/** The payload of the one entry of the TOC's own little tar. */
+async function tocInTar (tar: Uint8Array, what: string): Promise<Uint8Array> {
+  const parts: Uint8Array[] = []
+  let entries = 0
+  for await (const event of readTar(only(tar), what)) {
+    if (event.kind === 'data') parts.push(event.bytes)
+    else if (++entries > 1 || event.entry.path !== TOC_NAME) throw new SnapshotterError('TOC_INVALID', `${what}: its footer points at no TOC`)
+  }
+  const [first] = parts
+  return parts.length === 1 && first !== undefined ? first : Buffer.concat(parts)
+}
+
+async function * only (bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
+}

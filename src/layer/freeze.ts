@@ -1,0 +1,81 @@
+// Turns the mutable tree into the LayerIndex: inodes in the layer's own order (so that the data layout is the order in
+// which a streaming pass meets the contents), names sorted as memcmp would, links counted, unreachable nodes gone.
+import { SnapshotterError } from '../base/errors.ts'
+import { LAYER_CHUNKS_MAX } from '../base/limits.ts'
+import type { Chunk, Inode, LayerIndex, NamedInode, Xattr } from './layer-index.ts'
+import type { TreeNode } from './tree-node.ts'
+
+const NO_XATTRS: readonly Xattr[] = []
+
+export interface Frozen {
+  readonly index: LayerIndex
+  /** The node of each inode. */
+  readonly nodes: readonly TreeNode[]
+}
+
+/** @throws LIMIT_EXCEEDED; uses up the tree. */
+export function freeze (root: TreeNode, format: LayerIndex['format'], prefetchBytes: number, what: string): Frozen {
+  const nodes = reachable(root).sort((a, b) => a.ordinal - b.ordinal)
+  nodes.forEach((node, inode) => { node.inode = inode })
+  const chunks: Chunk[] = []
+  const inodes = nodes.map((node): Inode => {
+    const firstChunk = chunks.length
+    for (const chunk of node.chunks) chunks.push(chunk)
+    return inodeOf(node, firstChunk)
+  })
+  if (chunks.length > LAYER_CHUNKS_MAX) {
+    throw new SnapshotterError('LIMIT_EXCEEDED', `${what}: ${chunks.length} chunks, limit ${LAYER_CHUNKS_MAX}`)
+  }
+  return { index: { format, inodes, chunks, prefetchBytes }, nodes }
+}
+
+function reachable (root: TreeNode): TreeNode[] {
+  const found = [root]
+  root.links = 2
+  for (const directory of found) {
+    for (const node of directory.entries?.values() ?? []) {
+      if (node.entries !== null) {
+        node.links = 2
+        directory.links++
+        found.push(node)
+      } else if (node.links++ === 0) {
+        found.push(node)
+      }
+    }
+  }
+  return found
+}
+
+function inodeOf (node: TreeNode, firstChunk: number): Inode {
+  return {
+    kind: node.kind,
+    mode: node.mode,
+    uid: node.uid,
+    gid: node.gid,
+    mtimeSeconds: node.mtimeSeconds,
+    mtimeNanoseconds: node.mtimeNanoseconds,
+    size: node.kind === 'symlink' ? node.target.length : node.size,
+    linkCount: node.links,
+    rdevMajor: node.rdevMajor,
+    rdevMinor: node.rdevMinor,
+    target: node.kind === 'symlink' ? Buffer.from(node.target, 'latin1') : null,
+    xattrs: xattrsOf(node),
+    entries: node.entries === null ? null : entriesOf(node.entries),
+    firstChunk,
+    chunkCount: node.chunks.length,
+    implied: node.implied
+  }
+}
+
+function entriesOf (entries: ReadonlyMap<string, TreeNode>): NamedInode[] {
+  return [...entries].sort(byName).map(([name, node]) => ({ name: Buffer.from(name, 'latin1'), inode: node.inode }))
+}
+
+function xattrsOf (node: TreeNode): readonly Xattr[] {
+  if (node.xattrs === null) return NO_XATTRS
+  return [...node.xattrs].sort(byName).map(([name, value]) => ({ name: Buffer.from(name, 'latin1'), value }))
+}
+
+function byName ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1
+}

@@ -1,0 +1,127 @@
+// A whole layer blob as one verified pass: counts and hashes the compressed bytes, inflates them, counts and hashes the
+// tar, and in the end compares both with what manifest and config say. Bombs end at the limits. What a consumer read
+// before `check()` passed proves nothing.
+import { SnapshotterError } from '../base/errors.ts'
+import { INFLATE_RATIO_MAX, LAYER_UNPACKED_BYTES_MAX } from '../base/limits.ts'
+import { type Digest, DigestStream } from '../verify/digest.ts'
+import { type InflatedPiece, inflateMembers } from './gzip-members.ts'
+import { checkLayerMediaType, compressionOf } from './media-type.ts'
+
+export interface LayerBlob {
+  /** The blob from its first byte to its last. */
+  readonly stream: AsyncIterable<Uint8Array>
+  readonly digest: Digest
+  /** Bytes of the blob as the manifest states them. */
+  readonly size: number
+  readonly diffId: Digest
+  readonly mediaType: string
+  readonly signal?: AbortSignal | undefined
+  /** Bytes of the tar; default LAYER_UNPACKED_BYTES_MAX. */
+  readonly unpackedBytesMax?: number
+}
+
+const RATIO_SLACK_BYTES = 1024 * 1024
+
+export class LayerStream {
+  readonly #layer: LayerBlob
+  readonly #blobHash = new DigestStream()
+  readonly #tarHash = new DigestStream()
+  readonly #unpackedBytesMax: number
+
+  constructor (layer: LayerBlob) {
+    this.#layer = layer
+    this.#unpackedBytesMax = layer.unpackedBytesMax ?? LAYER_UNPACKED_BYTES_MAX
+    checkLayerMediaType(layer.mediaType, this.what)
+  }
+
+  get what (): string {
+    return `layer ${this.#layer.digest}`
+  }
+
+  get blobBytes (): number {
+    return this.#blobHash.bytes
+  }
+
+  get tarBytes (): number {
+    return this.#tarHash.bytes
+  }
+
+  /** The tar in order, with each piece's gzip member; of a layer without compression, one member at 0. */
+  async * pieces (): AsyncGenerator<InflatedPiece> {
+    const { start, stream } = await peek(this.#blob(), 4)
+    const pieces = compressionOf(start, this.what) === 'gzip' ? inflateMembers(stream, this.what) : asOneMember(stream)
+    for await (const piece of pieces) {
+      this.#layer.signal?.throwIfAborted()
+      this.#tarHash.update(piece.bytes)
+      this.#checkBudget()
+      yield piece
+    }
+  }
+
+  /** The tar's bytes alone. */
+  async * tar (): AsyncGenerator<Uint8Array> {
+    for await (const piece of this.pieces()) yield piece.bytes
+  }
+
+  /** @throws DIGEST_MISMATCH, DIFFID_MISMATCH: call once, when the pass is over. */
+  check (): void {
+    const { digest, diffId, size } = this.#layer
+    if (this.blobBytes !== size) {
+      throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got ${this.blobBytes}`)
+    }
+    const got = this.#blobHash.digest()
+    if (got !== digest) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${digest}, got ${got}`)
+    const tar = this.#tarHash.digest()
+    if (tar !== diffId) throw new SnapshotterError('DIFFID_MISMATCH', `${this.what}: want diffID ${diffId}, got ${tar}`)
+  }
+
+  async * #blob (): AsyncGenerator<Uint8Array> {
+    const { stream, signal, size } = this.#layer
+    for await (const bytes of stream) {
+      signal?.throwIfAborted()
+      this.#blobHash.update(bytes)
+      if (this.blobBytes > size) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got more`)
+      if (bytes.byteLength > 0) yield bytes
+    }
+  }
+
+  #checkBudget (): void {
+    const { tarBytes, blobBytes } = this
+    if (tarBytes > this.#unpackedBytesMax) {
+      throw new SnapshotterError('LIMIT_EXCEEDED', `${this.what} unpacks to more than ${this.#unpackedBytesMax} bytes`)
+    }
+    if (tarBytes > RATIO_SLACK_BYTES + blobBytes * INFLATE_RATIO_MAX) {
+      throw new SnapshotterError('LIMIT_EXCEEDED', `${this.what} inflates ${blobBytes} bytes to ${tarBytes}, limit ${INFLATE_RATIO_MAX} to 1`)
+    }
+  }
+}
+
+async function * asOneMember (stream: AsyncIterable<Uint8Array>): AsyncGenerator<InflatedPiece> {
+  let innerOffset = 0
+  for await (const bytes of stream) {
+    yield { bytes, member: 0, innerOffset }
+    innerOffset += bytes.byteLength
+  }
+}
+
+async function peek (stream: AsyncGenerator<Uint8Array>, count: number): Promise<{ start: Uint8Array, stream: AsyncGenerator<Uint8Array> }> {
+  const parts: Uint8Array[] = []
+  let length = 0
+  while (length < count) {
+    const next = await stream.next()
+    if (next.done === true) break
+    parts.push(next.value)
+    length += next.value.byteLength
+  }
+  const start = Buffer.concat(parts)
+  return { start, stream: prepend(start, stream) }
+}
+
+async function * prepend (start: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    if (start.byteLength > 0) yield start
+    yield * rest
+  } finally {
+    await rest.return(undefined)
+  }
+}
