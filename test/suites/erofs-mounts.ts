@@ -18,9 +18,17 @@ export function whyNoMounts (): string | null {
   return readFileSync('/proc/filesystems', 'utf8').includes('\terofs') ? null : 'this kernel has no EROFS (modprobe erofs)'
 }
 
+let program: Promise<string> | null = null
+
+/** Runs a job of the native program, building that first; IPFS_SNAPSHOTTER_NATIVE names another build of it. */
 export async function native (...words: string[]): Promise<string> {
-  const { stdout: program } = await run('sh', [join(ROOT, 'scripts/build-native')])
-  return (await run(program.trim(), words)).stdout
+  program ??= buildNative()
+  return (await run(await program, words)).stdout
+}
+
+async function buildNative (): Promise<string> {
+  const given = process.env['IPFS_SNAPSHOTTER_NATIVE']
+  return given ?? (await run('sh', [join(ROOT, 'scripts/build-native')])).stdout.trim()
 }
 
 /** A directory with ramfs at `ramfs`; everything mounted below it is unmounted and it is removed, whatever happens. */
