@@ -1,7 +1,9 @@
 // ipfs-snapshotter-native JOB …: one short-lived mount job, or the guardian. Prints one JSON line on success;
 // on failure one line `ENAME: what` on stderr and exit status 1; 2 for a command line it does not understand.
+#include "guardian.hh"
 #include "mounts.hh"
 #include "support.hh"
+#include "worker.hh"
 
 #include <cerrno>
 #include <charconv>
@@ -105,12 +107,23 @@ std::string runAbort(int count, char** values) {
   return "{\"aborted\":" + jsonString(args.words[0]) + "}";
 }
 
+std::string runGuardian(int count, char** values) {
+  const auto args = parse(count, values, 0, {"--state", "--cache"}, {});
+  if (!args.has("--state") || !args.has("--cache")) throw Usage("guardian wants --state DIR and --cache DIR");
+  return startGuardian({args.one("--state"), args.one("--cache")});
+}
+
+std::string runWorkerJob(int count, char** values) {
+  runWorker(parse(count, values, 0, {"--cache"}, {}).one("--cache"));
+  return "{}";
+}
+
 using Job = std::string (*)(int, char**);
 
 const std::map<std::string, Job> kJobs = {
     {"mount-erofs", runMountErofs}, {"mount-loop", runMountLoop}, {"mount-overlay", runMountOverlay},
     {"mount-ramfs", runMountRamfs}, {"umount", runUnmount},       {"umount-tree", runUnmountTree},
-    {"abort", runAbort}};
+    {"abort", runAbort},             {"guardian", runGuardian},  {"worker", runWorkerJob}};
 
 std::string usage() {
   std::string names;

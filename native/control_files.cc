@@ -1,0 +1,93 @@
+// Control's frames that add and remove files. A file is answered for only after the guardian holds its table: from then on
+// it outlives the worker.
+#include "control.hh"
+
+#include "log.hh"
+
+#include <poll.h>
+#include <unistd.h>
+
+namespace {
+
+constexpr int kGuardianPatienceMs = 10000;
+constexpr size_t kNameMax = 255;
+constexpr size_t kPathMax = 4000;
+
+bool isName(const std::string& name) {
+  return !name.empty() && name.size() <= kNameMax && name != "." && name != ".." && name.find('/') == std::string::npos &&
+         name.find('\0') == std::string::npos;
+}
+
+bool isCacheDirectory(const std::string& path, const std::string& root) {
+  const bool below = path.size() > root.size() + 1 && path.rfind(root + "/", 0) == 0 && path.size() <= kPathMax;
+  return below && (path + "/").find("/../") == std::string::npos && path.find('\0') == std::string::npos;
+}
+
+}  // namespace
+
+// The guardian may speak first: a drain order can cross our message.
+LinkMessage Control::askGuardian(const LinkMessage& message) {
+  sendLink(identity_.guardianLink, message);
+  for (;;) {
+    pollfd wait{identity_.guardianLink, POLLIN, 0};
+    if (::poll(&wait, 1, kGuardianPatienceMs) == 0) throw Failure(ETIMEDOUT, "the guardian does not answer");
+    auto answer = receiveLink(identity_.guardianLink);
+    if (!answer) ::_exit(1);
+    if (answer->kind == LinkKind::kAnswer) return std::move(*answer);
+    if (answer->kind == LinkKind::kDrain) waits_.drain();
+  }
+}
+
+void Control::addPart(uint64_t connection, const Frame& frame) {
+  ByteReader reader(frame.body());
+  const std::string name = reader.string();
+  Staging& staging = staging_[connection];
+  if (staging.table == nullptr || staging.name != name) staging = {name, std::make_unique<TableBuilder>()};
+  staging.table->append(reader.rest());
+}
+
+void Control::addFile(uint64_t connection, const Frame& frame) {
+  ByteReader reader(frame.body());
+  try {
+    const auto [error, text] = tryAddFile(connection, reader);
+    staging_.erase(connection);
+    result(connection, frame.id, error, text);
+  } catch (const Failure& failure) {
+    staging_.erase(connection);
+    if (failure.error == EPROTO) throw;
+    result(connection, frame.id, failure.error, failure.what());
+  }
+}
+
+std::pair<int, std::string> Control::tryAddFile(uint64_t connection, ByteReader& reader) {
+  const std::string name = reader.string();
+  const std::string directory = reader.string();
+  if (!isName(name)) return {EINVAL, "not a file name"};
+  if (!isCacheDirectory(directory, identity_.cacheRoot)) return {EINVAL, "cache directory is not below " + identity_.cacheRoot};
+  Staging staging = std::move(staging_[connection]);
+  if (staging.table == nullptr || staging.name != name) staging.table = std::make_unique<TableBuilder>();
+  staging.table->append(reader.rest());
+  const auto table = Table::open(staging.table->seal());
+  const FilePtr known = registry_.byName(name);
+  if (known != nullptr) {
+    const bool same = known->table->sameBytes(*table);
+    return same ? std::pair(0, std::string()) : std::pair(EEXIST, "another table has this name");
+  }
+  LinkMessage message{LinkKind::kTable, 0, 0, name, directory, Fd(::dup(table->memfd()))};
+  const LinkMessage answer = askGuardian(message);
+  if (answer.value != 0) return {static_cast<int>(answer.value), "the guardian refuses the table"};
+  registry_.add(name, directory, table, answer.node);
+  return {0, ""};
+}
+
+void Control::removeFile(uint64_t connection, const Frame& frame) {
+  ByteReader reader(frame.body());
+  const std::string name = reader.string();
+  reader.end();
+  const FilePtr file = registry_.remove(name);
+  if (file != nullptr) {
+    waits_.failFile(file, EIO);
+    askGuardian({LinkKind::kForget, 0, 0, name, "", Fd()});
+  }
+  result(connection, frame.id, 0);
+}

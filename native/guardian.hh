@@ -1,0 +1,13 @@
+// The half of the data plane that must not fail: it owns /dev/fuse and the tables, keeps one worker alive, and parses nothing
+// that a stranger wrote. It ends on SIGTERM or STOP after unmounting all below its state directory.
+#pragma once
+
+#include <string>
+
+struct GuardianOptions {
+  std::string state;
+  std::string cache;
+};
+
+/** Starts the guardian as a daemon; returns its JSON line once a worker serves. Failure(EBUSY) when one has this directory already. */
+std::string startGuardian(const GuardianOptions& options);

@@ -1,0 +1,23 @@
+// The guardian's start and end: directories, lock, detaching, mounts, socket, and the one line it reports to who started it.
+#pragma once
+
+#include "fuse_mount.hh"
+#include "guardian.hh"
+
+struct GuardianParts {
+  Fd lock;
+  Fd signals;
+  FuseMount mount;
+  Fd listener;
+};
+
+/** Makes it (0700) if need be; its absolute path. */
+std::string prepareDirectory(const std::string& path);
+/** Runs in the daemon. A Failure leaves no mount behind. */
+GuardianParts setUpGuardian(const GuardianOptions& options);
+void removeTraces(const GuardianOptions& options, const Fd& lock);
+
+std::string guardianJson(const GuardianOptions& options);
+void writeReady(int pipe, const std::string& line);
+/** The JSON line, or the Failure that was reported as `errno text`. */
+std::string readReady(int pipe);

@@ -1,0 +1,29 @@
+// Messages between guardian and worker over their SOCK_SEQPACKET pair; a table travels as a file descriptor.
+#pragma once
+
+#include "frames.hh"
+
+#include <optional>
+
+enum class LinkKind : uint32_t {
+  kTable = 1,  // worker → guardian: keep this; guardian → new worker: have it back. value = 0
+  kForget,     // worker → guardian: name
+  kAnswer,     // guardian → worker: value = errno, node = the id given to the table
+  kStart,      // guardian → worker, after the tables: value = restarts, node = 1 when it shall drain from the start
+  kReady,      // worker → guardian
+  kDrain,      // guardian → worker: answer all that wait with EIO, now and from now on
+  kStop        // worker → guardian: unmount all and end
+};
+
+struct LinkMessage {
+  LinkKind kind = LinkKind::kReady;
+  uint32_t value = 0;
+  uint64_t node = 0;
+  std::string name;
+  std::string directory;
+  Fd memfd;
+};
+
+void sendLink(int socket, const LinkMessage& message);
+/** Nothing at the end of the connection. Failure(EPROTO) for a message that is not one. */
+std::optional<LinkMessage> receiveLink(int socket);

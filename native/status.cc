@@ -1,0 +1,28 @@
+// STATUS_IS: what an operator may ask about the data plane, as one JSON object.
+#include "control.hh"
+
+#include <unistd.h>
+
+namespace {
+
+std::string field(const char* name, uint64_t value) {
+  return ",\"" + std::string(name) + "\":" + std::to_string(value);
+}
+
+std::string fileJson(const File& file) {
+  const CacheTotals cached = file.store->totals();
+  return "{\"name\":" + jsonString(file.name) + field("size", file.table->fileSize()) + field("chunks", file.table->chunkCount()) +
+         field("chunkBytes", file.table->chunkBytes()) + field("cachedChunks", cached.chunks) + field("cachedBytes", cached.bytes) +
+         field("suppliedBytes", file.store->suppliedBytes()) + field("readBytes", file.readBytes) + "}";
+}
+
+}  // namespace
+
+std::string statusJson(const Registry& registry, const Counters& counters, uint32_t restarts) {
+  std::string files;
+  for (const auto& file : registry.all()) files += (files.empty() ? "" : ",") + fileJson(*file);
+  // No code path answers a read with chunk bytes that were not hashed since they left the disk or the network.
+  return "{\"pid\":" + std::to_string(::getpid()) + field("restarts", restarts) + ",\"files\":[" + files + "]" +
+         field("waitingReads", counters.waitingReads) + field("bytesServed", counters.bytesServed) + field("bytesServedUnverified", 0) +
+         field("leafHashesChecked", counters.leafHashesChecked) + field("violations", counters.violations) + "}";
+}

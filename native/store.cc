@@ -1,0 +1,210 @@
+// Implementation of store.hh.
+#include "store.hh"
+
+#include "log.hh"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace {
+
+// A full or read-only disk still may hold good chunks; a file that cannot be opened at all is an empty cache.
+Fd openCacheFile(const std::string& path) {
+  constexpr int kCommon = O_CLOEXEC | O_NOFOLLOW;
+  int fd = ::open(path.c_str(), O_RDWR | O_CREAT | kCommon, 0600);
+  if (fd < 0) fd = ::open(path.c_str(), O_RDONLY | kCommon);
+  if (fd < 0) logEvent("cannot open a cache file, going on without it", {{"path", path}, {"error", errnoName(errno)}});
+  return Fd(fd);
+}
+
+bool readFully(int fd, uint8_t* out, size_t length, uint64_t offset) {
+  while (length > 0) {
+    const ssize_t count = ::pread(fd, out, length, static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return false;
+    out += count;
+    offset += static_cast<size_t>(count);
+    length -= static_cast<size_t>(count);
+  }
+  return true;
+}
+
+bool writeFully(int fd, const uint8_t* bytes, size_t length, uint64_t offset) {
+  while (length > 0) {
+    const ssize_t count = ::pwrite(fd, bytes, length, static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return false;
+    bytes += count;
+    offset += static_cast<size_t>(count);
+    length -= static_cast<size_t>(count);
+  }
+  return true;
+}
+
+uint32_t leafSize(const ChunkRecord& record, uint32_t leaf) {
+  return std::min(kLeafBytes, record.size - leaf * kLeafBytes);
+}
+
+std::unique_ptr<Sha256[]> hashLeaves(const ChunkRecord& record, const uint8_t* bytes) {
+  auto leaves = std::make_unique<Sha256[]>(record.leaves());
+  for (uint32_t leaf = 0; leaf < record.leaves(); leaf++) leaves[leaf] = sha256(bytes + leaf * kLeafBytes, leafSize(record, leaf));
+  return leaves;
+}
+
+bool equals(const Sha256& digest, const uint8_t* expected) {
+  return std::memcmp(digest.data(), expected, digest.size()) == 0;
+}
+
+}  // namespace
+
+Store::Store(std::string directory, std::shared_ptr<const Table> table, Spare& spare, Counters& counters)
+    : directory_(std::move(directory)), table_(std::move(table)), spare_(spare), counters_(counters),
+      states_(table_->chunkCount()), leaves_(table_->chunkCount()) {
+  try {
+    makeDirectories(directory_, 0700);
+  } catch (const Failure& failure) {
+    logEvent("cannot make a cache directory", {{"path", directory_}, {"error", errnoName(failure.error)}});
+  }
+  data_ = openCacheFile(directory_ + "/data");
+  present_ = openCacheFile(directory_ + "/present");
+}
+
+Store::~Store() {
+  spare_.forget(this);
+  for (auto& leaves : leaves_) delete[] leaves.load();
+}
+
+bool Store::read(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out) {
+  if (spare_.read(this, chunk, from, length, out)) return true;
+  const uint8_t state = states_[chunk];
+  if (state == kLied || (state == kUnknown && !isHinted(chunk))) return false;
+  if (readChecked(chunk, from, length, out)) {
+    if (state == kUnknown) states_[chunk] = kGood;
+    return true;
+  }
+  distrust(chunk);
+  return false;
+}
+
+bool Store::verify(uint32_t chunk) {
+  if (isGood(chunk) && (isHinted(chunk) || spare_.has(this, chunk))) return true;  // evicted chunks lose their hint
+  uint8_t byte = 0;
+  return read(chunk, 0, 1, &byte);  // the first use of a chunk reads and checks the whole of it
+}
+
+bool Store::readChecked(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out) {
+  const ChunkRecord record = table_->chunk(chunk);
+  const uint8_t* hashes = leafHashes(chunk);
+  if (hashes == nullptr) return false;
+  thread_local std::vector<uint8_t> scratch(kLeafBytes);
+  const uint32_t end = from + length;
+  for (uint32_t leaf = from / kLeafBytes; leaf * kLeafBytes < end; leaf++) {
+    const uint32_t start = leaf * kLeafBytes;
+    const uint32_t size = leafSize(record, leaf);
+    const bool whole = start >= from && start + size <= end;
+    uint8_t* target = whole ? out + (start - from) : scratch.data();
+    if (!readLeaf(record, leaf, hashes + leaf * sizeof(Sha256), target)) return false;
+    if (whole) continue;
+    const uint32_t first = std::max(start, from);
+    const uint32_t last = std::min(start + size, end);
+    std::memcpy(out + (first - from), scratch.data() + (first - start), last - first);
+  }
+  return true;
+}
+
+bool Store::readLeaf(const ChunkRecord& record, uint32_t leaf, const uint8_t* expected, uint8_t* out) {
+  const uint32_t size = leafSize(record, leaf);
+  if (!readFully(data_.get(), out, size, record.dataOffset + static_cast<uint64_t>(leaf) * kLeafBytes)) return false;
+  counters_.leafHashesChecked++;
+  return equals(sha256(out, size), expected);
+}
+
+const uint8_t* Store::leafHashes(uint32_t chunk) {
+  const ChunkRecord record = table_->chunk(chunk);
+  if (record.leaves() == 1) return record.sha256;
+  if (leaves_[chunk] == nullptr) {
+    const std::lock_guard lock(deriving_[chunk % deriving_.size()]);
+    if (leaves_[chunk] == nullptr && !deriveLeaves(chunk, record)) return nullptr;
+  }
+  return leaves_[chunk].load()->data();
+}
+
+// Leaf by leaf, so that a 16 MiB chunk needs no 16 MiB of memory; the hashes count only if the whole agrees.
+bool Store::deriveLeaves(uint32_t chunk, const ChunkRecord& record) {
+  auto leaves = std::make_unique<Sha256[]>(record.leaves());
+  std::vector<uint8_t> buffer(kLeafBytes);
+  Sha256Stream whole;
+  for (uint32_t leaf = 0; leaf < record.leaves(); leaf++) {
+    const uint32_t size = leafSize(record, leaf);
+    if (!readFully(data_.get(), buffer.data(), size, record.dataOffset + static_cast<uint64_t>(leaf) * kLeafBytes)) return false;
+    whole.update(buffer.data(), size);
+    leaves[leaf] = sha256(buffer.data(), size);
+  }
+  if (!equals(whole.finish(), record.sha256)) return false;
+  publishLeaves(chunk, std::move(leaves));
+  return true;
+}
+
+// Leaf hashes of bytes that match the chunk's digest are the same for ever: the first to publish wins, none is ever replaced.
+void Store::publishLeaves(uint32_t chunk, std::unique_ptr<Sha256[]> leaves) {
+  Sha256* expected = nullptr;
+  if (leaves_[chunk].compare_exchange_strong(expected, leaves.get())) (void)leaves.release();
+}
+
+bool Store::keep(uint32_t chunk, const uint8_t* bytes) {
+  const ChunkRecord record = table_->chunk(chunk);
+  if (!equals(sha256(bytes, record.size), record.sha256)) return false;
+  if (record.leaves() > 1 && leaves_[chunk] == nullptr) publishLeaves(chunk, hashLeaves(record, bytes));
+  const bool stored = writeData(record, bytes) && setHint(chunk, 1);
+  if (!stored || states_[chunk] == kLied) spare_.keep(this, chunk, bytes, record.size);
+  if (!stored && !writeFailed_.exchange(true)) {
+    logEvent("cannot write to the cache, going on from memory", {{"path", directory_}, {"error", errnoName(errno)}});
+  }
+  if (stored) {
+    writeFailed_ = false;
+    states_[chunk] = kGood;
+  }
+  suppliedBytes_ += record.size;
+  return true;
+}
+
+bool Store::writeData(const ChunkRecord& record, const uint8_t* bytes) {
+  return writeFully(data_.get(), bytes, record.size, record.dataOffset);
+}
+
+bool Store::isHinted(uint32_t chunk) const {
+  uint8_t value = 0;
+  return readFully(present_.get(), &value, 1, chunk) && value == 1;
+}
+
+bool Store::setHint(uint32_t chunk, uint8_t value) {
+  return writeFully(present_.get(), &value, 1, chunk);
+}
+
+// Evicted chunks lose their hint first: only a chunk that claims to be there and is not has been tampered with or torn.
+void Store::distrust(uint32_t chunk) {
+  if (!isHinted(chunk)) {
+    states_[chunk] = kUnknown;
+    return;
+  }
+  states_[chunk] = kLied;
+  counters_.violations++;
+  setHint(chunk, 0);
+  logEvent("the cache does not match its digest", {{"path", directory_}, {"chunk", std::to_string(chunk)}});
+}
+
+CacheTotals Store::totals() const {
+  std::vector<uint8_t> hints(table_->chunkCount());
+  const ssize_t count = ::pread(present_.get(), hints.data(), hints.size(), 0);
+  hints.resize(count > 0 ? static_cast<size_t>(count) : 0);
+  CacheTotals totals;
+  for (uint32_t chunk = 0; chunk < table_->chunkCount(); chunk++) {
+    const bool hinted = chunk < hints.size() && hints[chunk] == 1 && states_[chunk] != kLied;
+    if (!hinted && states_[chunk] != kGood) continue;
+    totals.chunks++;
+    totals.bytes += table_->chunk(chunk).size;
+  }
+  return totals;
+}
