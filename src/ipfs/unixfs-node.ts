@@ -16,6 +16,8 @@ export interface UnixfsMessage {
   readonly data: Uint8Array
   readonly fileSize: number | null
   readonly blockSizes: readonly number[]
+  /** Slots of a sharded directory's node. */
+  readonly fanout: number | null
 }
 
 const FIELD_TYPE = 1 << 3 | WIRE_VARINT
@@ -23,6 +25,7 @@ const FIELD_DATA = 2 << 3 | WIRE_BYTES
 const FIELD_FILESIZE = 3 << 3 | WIRE_VARINT
 const FIELD_BLOCKSIZE = 4 << 3 | WIRE_VARINT
 const FIELD_BLOCKSIZES = 4 << 3 | WIRE_BYTES
+const FIELD_FANOUT = 6 << 3 | WIRE_VARINT
 
 const NOTHING = new Uint8Array(0)
 
@@ -33,6 +36,7 @@ export function decodeUnixfs (cid: CID, node: DagPbNode): UnixfsMessage {
   let kind: UnixfsKind | undefined
   let data: Uint8Array | null = null
   let fileSize: number | null = null
+  let fanout: number | null = null
   const blockSizes: number[] = []
   while (!reader.done) {
     const tag = reader.tag()
@@ -51,12 +55,14 @@ export function decodeUnixfs (cid: CID, node: DagPbNode): UnixfsMessage {
       blockSizes.push(reader.uint())
     } else if (tag === FIELD_BLOCKSIZES) { // proto2 parsers accept repeated numbers packed, too
       readPacked(reader, blockSizes)
+    } else if (tag === FIELD_FANOUT) {
+      fanout = reader.uint()
     } else {
-      reader.skip(tag & 7) // mode, mtime, fanout, hash type, and what later versions add
+      reader.skip(tag & 7) // mode, mtime, hash type, and what later versions add
     }
   }
   if (kind === undefined) return reader.fail('no type')
-  return { kind, data: data ?? NOTHING, fileSize, blockSizes }
+  return { kind, data: data ?? NOTHING, fileSize, blockSizes, fanout }
 }
 
 function readPacked (reader: ProtobufReader, into: number[]): void {

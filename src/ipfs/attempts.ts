@@ -1,0 +1,63 @@
+// What was tried, and the one line that tells it when everything failed: code, block, every source with its answer and
+// milliseconds, a hint (codes: threat notes §14).
+import { type ErrorCode, SnapshotterError } from '../base/errors.ts'
+
+export interface Attempt {
+  readonly source: string
+  readonly code: ErrorCode
+  /** What the source did, in few words: `404`, `no answer for 10000 ms`. */
+  readonly note: string
+  readonly ms: number
+  /** Worth asking the same source again shortly. */
+  readonly transient: boolean
+}
+
+const HINTS: Partial<Record<ErrorCode, string>> = {
+  ROOT_NOT_FOUND: 'not pinned or not provided',
+  ROOT_UNREACHABLE: 'the sources are out of reach, or it is not pinned',
+  GATEWAY_TIMEOUT: 'raise the timeout, add a source, or it is not pinned',
+  GATEWAY_RATE_LIMITED: 'wait, or add a source',
+  GATEWAY_REFUSED: 'the source refuses this content or our token',
+  BLOCK_HASH_MISMATCH: 'the source is broken or lies: use another',
+  BLOCK_TOO_LARGE: 'no block is that large: the source is broken or lies',
+  CAR_INVALID: 'the source is broken or lies: use another',
+  CAR_TRUNCATED: 'the source breaks off: use another'
+}
+
+/** A block that does not match outweighs everything else; it is worth an operator's look. */
+const ALARMING: readonly ErrorCode[] = ['BLOCK_HASH_MISMATCH', 'BLOCK_TOO_LARGE', 'CAR_INVALID']
+const NOTES_MAX = 12
+
+export function fetchFailure (what: string, attempts: readonly Attempt[]): SnapshotterError {
+  const code = verdict(attempts)
+  const tried = attempts.length === 0 ? 'no source is configured' : describeAttempts(attempts)
+  const hint = HINTS[code]
+  const said = `${what} could not be fetched (${tried})${hint === undefined ? '' : `; ${hint}`}`
+  return new SnapshotterError(code, said, { attempts: attempts.slice(-NOTES_MAX) })
+}
+
+function verdict (attempts: readonly Attempt[]): ErrorCode {
+  const codes = new Set(attempts.map(({ code }) => code))
+  const alarm = ALARMING.find((code) => codes.has(code))
+  if (alarm !== undefined) return alarm
+  const [only] = codes
+  if (only !== undefined && codes.size === 1) return only
+  codes.delete('ROOT_NOT_FOUND')
+  const [other] = codes
+  // "not here" from the rest adds nothing to one that would have to be asked again, or refuses.
+  if (codes.size === 1 && (other === 'GATEWAY_RATE_LIMITED' || other === 'GATEWAY_REFUSED')) return other
+  return 'ROOT_UNREACHABLE'
+}
+
+export function describeAttempts (attempts: readonly Attempt[]): string {
+  const groups = new Map<string, { attempt: Attempt, times: number }>()
+  for (const attempt of attempts) {
+    const group = groups.get(`${attempt.source} ${attempt.note}`)
+    if (group === undefined) groups.set(`${attempt.source} ${attempt.note}`, { attempt, times: 1 })
+    else group.times++
+  }
+  const texts = [...groups.values()].map(({ attempt: { source, note, ms }, times }) =>
+    `${source}: ${note}${times > 1 ? ` ${times} times` : ''}, ${Math.round(ms)} ms`)
+  const more = texts.length - NOTES_MAX
+  return more > 0 ? `${texts.slice(0, NOTES_MAX).join('; ')}; ${more} more` : texts.join('; ')
+}

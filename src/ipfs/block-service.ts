@@ -1,0 +1,101 @@
+// The room's front door: sources from the configuration, one exchange over them, files and directories on top.
+import type { CID } from 'multiformats/cid'
+import { type Clock, sleep as realSleep, systemClock } from '../base/clock.ts'
+import { SnapshotterError } from '../base/errors.ts'
+import { GATEWAY_TIMEOUT_MS } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import { CODE_DAG_PB } from '../verify/cid.ts'
+import { type VerifiedBytes, verifiedConcat } from '../verify/verified-bytes.ts'
+import type { BlockSource } from './block-source.ts'
+import type { BlockService, DirectoryEntry, SourceConfig, SourceStatus, UnixfsFile, Waits } from './blocks.ts'
+import { CarFileSource } from './car-file-source.ts'
+import { listDirectory, resolvePath } from './directory.ts'
+import { Exchange, type JobPlan, SINGLE_BLOCK, singleNeed } from './exchange.ts'
+import type { Sleep } from './failover.ts'
+import { GatewayHttp } from './gateway-http.ts'
+import { GatewaySource } from './gateway-source.ts'
+import { Session } from './session.ts'
+import { OpenFile } from './unixfs-file.ts'
+import { decodeFileNode } from './unixfs-node.ts'
+
+export interface BlockServiceOptions {
+  /** In the order in which they are asked. */
+  readonly sources: readonly SourceConfig[]
+  readonly log: Log
+  /** Default: the system's. */
+  readonly clock?: Clock
+  /** How waits between rounds pass; tests own it. */
+  readonly sleep?: Sleep
+}
+
+/** @throws CONFIG_INVALID for a bad URL or a token in the clear, UNSUPPORTED for source types that are not built. */
+export function createBlockService ({ sources, log, clock = systemClock, sleep = realSleep }: BlockServiceOptions): BlockService {
+  return new Service(sources.map((config) => sourceOf(config, clock, log)), { clock, sleep })
+}
+
+function sourceOf (config: SourceConfig, clock: Clock, log: Log): BlockSource {
+  if (config.type === 'gateway') {
+    const { url, timeoutMs = GATEWAY_TIMEOUT_MS, token, caPem } = config
+    return new GatewaySource(new GatewayHttp({ url, timeoutMs, token, caPem, clock }), clock, log)
+  }
+  if (config.type === 'car') return new CarFileSource(config.path, clock)
+  throw new SnapshotterError('UNSUPPORTED', `sources of type ${config.type} are not supported: use a gateway or a CAR file`)
+}
+
+class Service implements BlockService {
+  readonly #sources: readonly BlockSource[]
+  readonly #exchange: Exchange
+
+  constructor (sources: readonly BlockSource[], time: { clock: Clock, sleep: Sleep }) {
+    this.#sources = sources
+    this.#exchange = new Exchange(sources, time)
+  }
+
+  async get (cid: CID, waits: Waits = {}): Promise<VerifiedBytes> {
+    return await this.#block(cid, waits, SINGLE_BLOCK)
+  }
+
+  async openFile (cid: CID, waits: Waits = {}): Promise<UnixfsFile> {
+    const bytes = await this.get(cid, waits)
+    return new OpenFile(this.#exchange, { cid, node: decodeFileNode(cid, bytes) })
+  }
+
+  async readAll (cid: CID, maxBytes: number, waits: Waits = {}): Promise<VerifiedBytes> {
+    const file = await this.openFile(cid, waits)
+    if (file.size > maxBytes) {
+      throw new SnapshotterError('LIMIT_EXCEEDED', `${cid.toString()} has ${file.size} bytes, limit ${maxBytes}`, { size: file.size, limit: maxBytes })
+    }
+    const pieces: VerifiedBytes[] = []
+    for await (const piece of file.stream(0, file.size, waits)) pieces.push(piece)
+    return verifiedConcat(pieces)
+  }
+
+  async listDirectory (cid: CID, waits: Waits = {}): Promise<DirectoryEntry[] | null> {
+    return await listDirectory(this.#exchange, cid, waits)
+  }
+
+  async resolvePath (root: CID, names: readonly string[], waits: Waits = {}): Promise<CID | null> {
+    return await resolvePath(this.#exchange, root, names, waits)
+  }
+
+  sources (): SourceStatus[] {
+    return this.#sources.map((source) => source.status())
+  }
+
+  async close (): Promise<void> {
+    await this.#exchange.close()
+    await Promise.all(this.#sources.map(async (source) => { await source.close() }))
+  }
+
+  async #block (cid: CID, waits: Waits, plan: JobPlan): Promise<VerifiedBytes> {
+    const session = new Session(this.#exchange, waits)
+    try {
+      const here = session.peek(cid)
+      if (here !== undefined) return here
+      session.request([singleNeed(cid)], plan)
+      return await session.wait(cid)
+    } finally {
+      session.close()
+    }
+  }
+}

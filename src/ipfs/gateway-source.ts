@@ -1,0 +1,249 @@
+// One trustless gateway as a source of blocks. Learns which formats it offers; keeps away from it while it asks for rest;
+// lets foreground go first. Every block is checked against its CID before anybody sees it.
+import type { CID } from 'multiformats/cid'
+import type { Clock } from '../base/clock.ts'
+import { asSnapshotterError, hasCode, SnapshotterError } from '../base/errors.ts'
+import {
+  BLOCK_BYTES_MAX, CAR_OVERHEAD_BYTES_MAX, FETCH_CONCURRENCY, SOURCE_BACKGROUND_CONCURRENCY, SOURCE_CONCURRENCY, SOURCE_PENALTY_MS
+} from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import { Semaphore } from '../base/semaphore.ts'
+import { verifyBlock } from '../verify/verified-bytes.ts'
+import type { Attempt } from './attempts.ts'
+import { keyOf } from './block-key.ts'
+import type { BlockSource, FetchWaits, Need, WantList } from './block-source.ts'
+import type { SourceStatus } from './blocks.ts'
+import { carPath, carRange } from './car-request.ts'
+import { CarParser } from './car-parser.ts'
+import { CAR_ACCEPT, CAR_TYPE, failureOfStatus, failureOfType, FORMAT_REFUSED, isTransient, RAW_TYPE } from './gateway-answer.ts'
+import type { GatewayAnswer, GatewayHttp } from './gateway-http.ts'
+import { remainingRequests, restMs, retryAfterMs } from './rate-limit.ts'
+
+const FORMAT_MEMORY_MS = 600_000 // a refused format is tried again after this
+
+type Outcome = 'done' | 'refused' | 'missing' | 'failed'
+
+export class GatewaySource implements BlockSource {
+  readonly #http: GatewayHttp
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #slots = new Semaphore(SOURCE_CONCURRENCY)
+  readonly #backgroundSlots = new Semaphore(SOURCE_BACKGROUND_CONCURRENCY)
+  /** Until when (milliseconds since 1970) a format is not asked for, because it was refused while the other one worked. */
+  #refused = { raw: 0, car: 0 }
+  #budget: number | null = null
+  #requests = 0
+  #failures = 0
+  #bytes = 0
+  availableAt = 0
+  penalisedUntil = 0
+
+  constructor (http: GatewayHttp, clock: Clock, log: Log) {
+    this.#http = http
+    this.#clock = clock
+    this.#log = log
+  }
+
+  get name (): string {
+    return this.#http.name
+  }
+
+  async fetch (wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<void> {
+    const cutBefore = attempts.some(({ source, code }) => source === this.name && code === 'CAR_TRUNCATED')
+    if (wants.target === null || cutBefore || !this.#offers('car') || !worthCar(wants)) return await this.#fetchBlocks(wants, attempts, waits)
+
+    const outcome = await this.#attempt(attempts, waits, wants, async () => { await this.#fetchCar(wants, waits.signal) })
+    // A path that a CAR cannot be made for may still have its first blocks.
+    if (wants.size === 0 || (outcome !== 'refused' && !(outcome === 'missing' && wants.target.names.length > 0))) return
+    const before = wants.delivered
+    await this.#fetchBlocks(wants, attempts, waits)
+    if (outcome === 'refused' && wants.delivered > before) this.#remember('car')
+  }
+
+  status (): SourceStatus {
+    const resting = this.availableAt > this.#clock.now()
+    return {
+      name: this.name,
+      type: 'gateway',
+      requests: this.#requests,
+      failures: this.#failures,
+      bytes: this.#bytes,
+      budget: resting ? 0 : this.#budget,
+      retryAt: resting ? this.availableAt : null
+    }
+  }
+
+  async close (): Promise<void> {
+    await this.#http.close()
+  }
+
+  #offers (format: 'raw' | 'car'): boolean {
+    return this.#refused[format] <= this.#clock.now()
+  }
+
+  #remember (refused: 'raw' | 'car'): void {
+    this.#refused = { raw: 0, car: 0, [refused]: this.#clock.now() + FORMAT_MEMORY_MS }
+  }
+
+  /** Single blocks, a few at a time, until all are here or the gateway shows that it has no more to give. */
+  async #fetchBlocks (wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<void> {
+    const tried = new Set<string>()
+    let giveUp = false
+    const next = (): Need | undefined => {
+      if (!giveUp) for (const [key, need] of wants.pending()) if (!tried.has(key)) return need
+      return undefined
+    }
+    const running = new Set<Promise<void>>()
+    for (;;) {
+      for (let need = next(); need !== undefined && running.size < FETCH_CONCURRENCY; need = next()) {
+        const { cid } = need
+        tried.add(keyOf(cid))
+        const block = this.#fetchBlock(cid, wants, attempts, waits)
+          .then((outcome) => { if (outcome === 'failed' || outcome === 'refused') giveUp = true })
+          .finally(() => running.delete(block))
+        running.add(block)
+      }
+      if (running.size === 0) return
+      await Promise.race(running)
+    }
+  }
+
+  async #fetchBlock (cid: CID, wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<Outcome> {
+    const car = async (): Promise<void> => { await this.#fetchCar(only(cid, wants), waits.signal) }
+    if (!this.#offers('raw')) return await this.#attempt(attempts, waits, wants, car)
+    const outcome = await this.#attempt(attempts, waits, wants, async () => { await this.#fetchRaw(cid, wants, waits.signal) })
+    if (outcome !== 'refused' || !this.#offers('car')) return outcome
+    const second = await this.#attempt(attempts, waits, wants, car)
+    if (second === 'done') this.#remember('raw')
+    return second
+  }
+
+  async #attempt (attempts: Attempt[], waits: FetchWaits, wants: WantList, work: () => Promise<void>): Promise<Outcome> {
+    return await this.#inSlot(waits, async () => {
+      if (wants.size === 0) return 'done'
+      const started = this.#clock.monotonicMs()
+      const record = (failure: SnapshotterError, transient: boolean): void => {
+        attempts.push({ source: this.name, code: failure.code, note: failure.message, ms: this.#clock.monotonicMs() - started, transient })
+      }
+      const rest = this.availableAt - this.#clock.now()
+      if (rest > 0) {
+        record(new SnapshotterError('GATEWAY_RATE_LIMITED', `429, left alone for ${Math.ceil(rest / 1000)} s more`), false)
+        return 'failed'
+      }
+      wants.begin()
+      this.#requests++
+      try {
+        await work()
+        this.penalisedUntil = 0
+        return 'done'
+      } catch (error) {
+        waits.signal.throwIfAborted()
+        const failure = asSnapshotterError(error)
+        this.#failures++
+        record(failure, isTransient(failure))
+        return this.#learn(failure)
+      }
+    })
+  }
+
+  #learn (failure: SnapshotterError): Outcome {
+    if (failure.details[FORMAT_REFUSED] === true) return 'refused'
+    if (failure.code === 'ROOT_NOT_FOUND') return 'missing'
+    const lied = hasCode(failure, 'BLOCK_HASH_MISMATCH', 'BLOCK_TOO_LARGE', 'CAR_INVALID')
+    if (lied) this.#log.warn({ source: this.name, code: failure.code, reason: failure.message }, 'source sent bytes that do not match')
+    if (lied || hasCode(failure, 'GATEWAY_TIMEOUT', 'ROOT_UNREACHABLE')) this.penalisedUntil = this.#clock.now() + SOURCE_PENALTY_MS
+    return 'failed'
+  }
+
+  async #inSlot<Result> (waits: FetchWaits, work: () => Promise<Result>): Promise<Result> {
+    const run = async (): Promise<Result> => await this.#slots.run(work, waits)
+    return waits.priority === 'background' ? await this.#backgroundSlots.run(run, waits) : await run()
+  }
+
+  async #fetchRaw (cid: CID, wants: WantList, signal: AbortSignal): Promise<void> {
+    await this.#ask(`/ipfs/${cid.toString()}?format=raw`, RAW_TYPE, RAW_TYPE, signal, async (answer) => {
+      const pieces: Uint8Array[] = []
+      const tooLarge = (bytes: number): never => {
+        throw new SnapshotterError('BLOCK_TOO_LARGE', `block ${cid.toString()} of ${bytes} bytes or more, limit ${BLOCK_BYTES_MAX}`)
+      }
+      if ((answer.length ?? 0) > BLOCK_BYTES_MAX) tooLarge(answer.length ?? 0)
+      for (let piece = await answer.next(); piece !== null; piece = await answer.next()) {
+        pieces.push(piece)
+        if (answer.bytes > BLOCK_BYTES_MAX) tooLarge(answer.bytes)
+      }
+      wants.accept(keyOf(cid), verifyBlock(cid, Buffer.concat(pieces), this.name))
+    })
+  }
+
+  async #fetchCar (wants: WantList, signal: AbortSignal): Promise<void> {
+    const range = carRange(wants)
+    const limit = range.bytes + CAR_OVERHEAD_BYTES_MAX
+    await this.#ask(carPath(wants, range), CAR_ACCEPT, CAR_TYPE, signal, async (answer) => {
+      const parser = new CarParser({
+        wants: (key) => wants.wanted(key) !== undefined,
+        block: (key, bytes) => {
+          const cid = wants.wanted(key)
+          if (cid !== undefined) wants.accept(key, verifyBlock(cid, bytes, this.name))
+        }
+      }, this.name)
+      if ((answer.length ?? 0) > limit) this.#overfull(answer.length ?? 0, limit)
+      for (let piece = await answer.next(); piece !== null; piece = await answer.next()) {
+        parser.push(piece)
+        if (wants.size === 0) return await answer.finish()
+        if (answer.bytes > limit) this.#overfull(answer.bytes, limit)
+      }
+      const where = parser.whole ? '' : ' inside a section'
+      throw new SnapshotterError('CAR_TRUNCATED', `CAR ended${where} after ${parser.blocks} of the wanted blocks, ${wants.size} missing`)
+    })
+  }
+
+  /** It may know no `entity-bytes` and send everything: its CARs are of no use, its single blocks may be. */
+  #overfull (bytes: number, limit: number): never {
+    throw new SnapshotterError('CAR_INVALID', `CAR of ${bytes} bytes or more, limit ${limit}`, { [FORMAT_REFUSED]: true })
+  }
+
+  async #ask (path: string, accept: string, type: string, signal: AbortSignal, read: (answer: GatewayAnswer) => Promise<void>): Promise<void> {
+    const answer = await this.#http.get(path, accept, (bytes) => { this.#bytes += bytes }, signal)
+    try {
+      this.#noteBudget(answer)
+      const failure = failureOfStatus(answer.status) ?? failureOfType(type, answer.contentType)
+      if (failure !== null) {
+        await answer.finish()
+        throw failure
+      }
+      await read(answer)
+    } finally {
+      await answer.drop()
+    }
+  }
+
+  #noteBudget ({ status, headers }: GatewayAnswer): void {
+    this.#budget = remainingRequests(headers)
+    const now = this.#clock.now()
+    const rest = status === 429 ? restMs(headers, now) : status === 503 ? retryAfterMs(headers, now) : null
+    if (rest === null) return
+    this.availableAt = now + rest
+    this.#log.info({ source: this.name, ms: rest }, 'source asks to be left alone')
+  }
+}
+
+function worthCar (wants: WantList): boolean {
+  if (wants.size > 1) return true
+  for (const [, { deep }] of wants.pending()) return deep
+  return false
+}
+
+/** The list with one block in it: for gateways that give single blocks only as CARs. */
+function only (cid: CID, wants: WantList): WantList {
+  const key = keyOf(cid)
+  return {
+    target: { root: cid, names: [], scope: 'block' },
+    get size () { return wants.wanted(key) === undefined ? 0 : 1 },
+    get delivered () { return wants.delivered },
+    what: wants.what,
+    * pending () { for (const entry of wants.pending()) if (entry[0] === key) yield entry },
+    wanted: (other) => other === key ? wants.wanted(key) : undefined,
+    accept: wants.accept,
+    begin: wants.begin
+  }
+}

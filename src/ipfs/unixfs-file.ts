@@ -1,0 +1,80 @@
+// A UnixFS file open for reading: any range at once into memory (bounded), or as a stream with read-ahead and flat
+// memory. Its root node stays in hand; everything else is fetched when a range needs it.
+import type { CID } from 'multiformats/cid'
+import { SnapshotterError } from '../base/errors.ts'
+import { FILE_READ_BYTES_MAX, RANGE_BYTES_MAX, STREAM_WINDOWS } from '../base/limits.ts'
+import { type VerifiedBytes, verifiedConcat } from '../verify/verified-bytes.ts'
+import type { UnixfsFile, Waits } from './blocks.ts'
+import type { Exchange } from './exchange.ts'
+import { FileRange, type FileRoot } from './file-range.ts'
+
+export class OpenFile implements UnixfsFile {
+  readonly #exchange: Exchange
+  readonly #root: FileRoot
+
+  constructor (exchange: Exchange, root: FileRoot) {
+    this.#exchange = exchange
+    this.#root = root
+  }
+
+  get cid (): CID {
+    return this.#root.cid
+  }
+
+  get size (): number {
+    return this.#root.node.size
+  }
+
+  async read (offset: number, length: number, waits: Waits = {}): Promise<VerifiedBytes> {
+    const range = this.#clip(offset, length)
+    if (range.to - range.from > FILE_READ_BYTES_MAX) {
+      throw new SnapshotterError('LIMIT_EXCEEDED', `read of ${range.to - range.from} bytes of ${this.cid.toString()} at once, limit ${FILE_READ_BYTES_MAX}`)
+    }
+    const windows = range.to - range.from <= RANGE_BYTES_MAX ? [range] : [...alignedWindows(range)]
+    const ranges = windows.map((window) => new FileRange(this.#exchange, this.#root, window, waits, true))
+    try {
+      const parts: VerifiedBytes[] = []
+      for (const fetch of ranges) for await (const piece of fetch.pieces()) parts.push(piece)
+      return verifiedConcat(parts) // a copy: small reads do not keep whole leaves alive
+    } finally {
+      for (const fetch of ranges) fetch.close()
+    }
+  }
+
+  async * stream (offset: number, length: number, waits: Waits = {}): AsyncGenerator<VerifiedBytes> {
+    const windows = alignedWindows(this.#clip(offset, length))
+    const ahead: FileRange[] = []
+    try {
+      for (;;) {
+        while (ahead.length < STREAM_WINDOWS) {
+          const { value, done } = windows.next()
+          if (done === true) break
+          ahead.push(new FileRange(this.#exchange, this.#root, value, waits, false))
+        }
+        const current = ahead[0]
+        if (current === undefined) return
+        yield * current.pieces()
+        current.close()
+        ahead.shift()
+      }
+    } finally {
+      for (const fetch of ahead) fetch.close()
+    }
+  }
+
+  #clip (offset: number, length: number): { from: number, to: number } {
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
+      throw new SnapshotterError('INVALID_ARGUMENT', `range of ${length} bytes at ${offset} of ${this.cid.toString()}`)
+    }
+    return { from: Math.min(offset, this.size), to: Math.min(offset + length, this.size) }
+  }
+}
+
+/** Cuts at multiples of RANGE_BYTES_MAX, where the leaves of every usual chunk size end, too. */
+function * alignedWindows ({ from, to }: { from: number, to: number }): Generator<{ from: number, to: number }, undefined> {
+  for (let at = from; at < to;) {
+    const end = Math.min(Math.floor(at / RANGE_BYTES_MAX) * RANGE_BYTES_MAX + RANGE_BYTES_MAX, to)
+    yield { from: at, to: end }
+    at = end
+  }
+}
