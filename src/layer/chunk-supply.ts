@@ -30,6 +30,7 @@ export async function * findTarChunks (layer: LayerBlob, index: LayerIndex, want
     }
   } finally {
     await reader.close()
+    await source.close()
   }
 }
 

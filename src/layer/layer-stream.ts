@@ -1,7 +1,7 @@
 // A whole layer blob as one verified pass: counts and hashes the compressed bytes, inflates them, counts and hashes the
 // tar, and in the end compares both with what manifest and config say. Bombs end at the limits. What a consumer read
-// before `check()` passed proves nothing.
-import { SnapshotterError } from '../base/errors.ts'
+// proves nothing before `whole()` is over.
+import { hasCode, SnapshotterError } from '../base/errors.ts'
 import { INFLATE_RATIO_MAX, LAYER_UNPACKED_BYTES_MAX } from '../base/limits.ts'
 import { type Digest, DigestStream } from '../verify/digest.ts'
 import { type InflatedPiece, inflateMembers } from './gzip-members.ts'
@@ -24,12 +24,14 @@ const RATIO_SLACK_BYTES = 1024 * 1024
 
 export class LayerStream {
   readonly #layer: LayerBlob
+  readonly #source: AsyncIterator<Uint8Array>
   readonly #blobHash = new DigestStream()
   readonly #tarHash = new DigestStream()
   readonly #unpackedBytesMax: number
 
   constructor (layer: LayerBlob) {
     this.#layer = layer
+    this.#source = layer.stream[Symbol.asyncIterator]()
     this.#unpackedBytesMax = layer.unpackedBytesMax ?? LAYER_UNPACKED_BYTES_MAX
     checkLayerMediaType(layer.mediaType, this.what)
   }
@@ -63,25 +65,57 @@ export class LayerStream {
     for await (const piece of this.pieces()) yield piece.bytes
   }
 
-  /** @throws DIGEST_MISMATCH, DIFFID_MISMATCH: call once, when the pass is over. */
-  check (): void {
-    const { digest, diffId, size } = this.#layer
-    if (this.blobBytes !== size) {
-      throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got ${this.blobBytes}`)
+  /**
+   * Runs a pass that reads everything, and gives its result only when blob and tar matched. A pass that fails over a
+   * blob that is not the layer at all fails with DIGEST_MISMATCH: what such bytes look like tells nothing.
+   * @throws DIGEST_MISMATCH, DIFFID_MISMATCH, and what `pass` throws
+   */
+  async whole<Result> (pass: () => Promise<Result>): Promise<Result> {
+    try {
+      const result = await pass()
+      this.#checkBlob()
+      this.#checkTar()
+      return result
+    } catch (error) {
+      if (!hasCode(error, 'LAYER_INVALID', 'TOC_INVALID', 'MEDIA_TYPE_UNSUPPORTED')) throw error
+      for await (const bytes of this.#blob()) void bytes
+      this.#checkBlob(error)
+      throw error
+    } finally {
+      await this.close()
     }
-    const got = this.#blobHash.digest()
-    if (got !== digest) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${digest}, got ${got}`)
-    const tar = this.#tarHash.digest()
-    if (tar !== diffId) throw new SnapshotterError('DIFFID_MISMATCH', `${this.what}: want diffID ${diffId}, got ${tar}`)
   }
 
+  /** Tells the source that nobody will read on. */
+  async close (): Promise<void> {
+    await this.#source.return?.()
+  }
+
+  #checkBlob (cause?: unknown): void {
+    const { digest, size } = this.#layer
+    if (this.blobBytes !== size) {
+      throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got ${this.blobBytes}`, {}, { cause })
+    }
+    const got = this.#blobHash.digest()
+    if (got !== digest) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${digest}, got ${got}`, {}, { cause })
+  }
+
+  #checkTar (): void {
+    const { diffId } = this.#layer
+    const got = this.#tarHash.digest()
+    if (got !== diffId) throw new SnapshotterError('DIFFID_MISMATCH', `${this.what}: want diffID ${diffId}, got ${got}`)
+  }
+
+  /** Goes on where it stopped when it is called again, and leaves the source open: `close` is for that. */
   async * #blob (): AsyncGenerator<Uint8Array> {
-    const { stream, signal, size } = this.#layer
-    for await (const bytes of stream) {
+    const { signal, size } = this.#layer
+    for (;;) {
       signal?.throwIfAborted()
-      this.#blobHash.update(bytes)
+      const next = await this.#source.next()
+      if (next.done === true) return
+      this.#blobHash.update(next.value)
       if (this.blobBytes > size) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got more`)
-      if (bytes.byteLength > 0) yield bytes
+      if (next.value.byteLength > 0) yield next.value
     }
   }
 

@@ -31,12 +31,13 @@ export async function indexPlainLayer (layer: PlainLayer): Promise<LayerIndex> {
   const source = new LayerStream(layer)
   const tree = new LayerTree({ origin: { what: source.what, code: 'LAYER_INVALID' } })
   const contents = new Contents(layer.sink, source.what)
-  for await (const event of readTar(source.tar(), source.what)) {
-    if (event.kind === 'entry') contents.begin(tree.apply(event.entry))
-    else await contents.add(event.fileOffset, event.tarOffset, event.bytes)
-  }
-  contents.begin(null)
-  source.check()
+  await source.whole(async () => {
+    for await (const event of readTar(source.tar(), source.what)) {
+      if (event.kind === 'entry') contents.begin(tree.apply(event.entry))
+      else await contents.add(event.fileOffset, event.tarOffset, event.bytes)
+    }
+    contents.begin(null)
+  })
   const frozen = freeze(tree.root, 'tar', 0, source.what)
   await closeGaps(frozen, layer.sink)
   return frozen.index

@@ -100,6 +100,7 @@ function prefixOf (block: Uint8Array, flavour: Flavour): string {
   // GNU headers have times here. Old Go writers put a prefix in their place, which is then no octal number.
   const times = [345, 357].map((at) => ((block[at] ?? 0) & 0x80) !== 0 ? 0 : octal(text(block, at, 12, true)))
   const prefix = text(block, 345, 155)
+  // eslint-disable-next-line no-control-regex -- ASCII is meant
   return times.includes(null) && /^[\x01-\x7f]*$/.test(prefix) ? prefix : ''
 }
 
