@@ -15,7 +15,6 @@ class Control final : public Fetcher {
   struct Identity {
     uint32_t restarts;
     int guardianLink;
-    std::string cacheRoot;  // cache directories must be below it
   };
 
   Control(int listener, Identity identity, Registry& registry, Waits& waits, Session& session, Counters& counters);

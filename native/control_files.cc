@@ -18,9 +18,9 @@ bool isName(const std::string& name) {
          name.find('\0') == std::string::npos;
 }
 
-bool isCacheDirectory(const std::string& path, const std::string& root) {
-  const bool below = path.size() > root.size() + 1 && path.rfind(root + "/", 0) == 0 && path.size() <= kPathMax;
-  return below && (path + "/").find("/../") == std::string::npos && path.find('\0') == std::string::npos;
+bool isCacheDirectory(const std::string& path) {
+  const bool absolute = path.size() > 1 && path.size() <= kPathMax && path[0] == '/';
+  return absolute && (path + "/").find("/../") == std::string::npos && path.find('\0') == std::string::npos;
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ std::pair<int, std::string> Control::tryAddFile(uint64_t connection, ByteReader&
   const std::string name = reader.string();
   const std::string directory = reader.string();
   if (!isName(name)) return {EINVAL, "not a file name"};
-  if (!isCacheDirectory(directory, identity_.cacheRoot)) return {EINVAL, "cache directory is not below " + identity_.cacheRoot};
+  if (!isCacheDirectory(directory)) return {EINVAL, "the cache directory is not an absolute path"};
   Staging staging = std::move(staging_[connection]);
   if (staging.table == nullptr || staging.name != name) staging.table = std::make_unique<TableBuilder>();
   staging.table->append(reader.rest());

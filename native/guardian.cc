@@ -37,8 +37,8 @@ struct HeldTable {
 
 class Guardian {
  public:
-  Guardian(const GuardianOptions& options, GuardianParts parts, Fd& readyPipe)
-      : options_(options), parts_(std::move(parts)), readyPipe_(readyPipe) {}
+  Guardian(const std::string& state, GuardianParts parts, Fd& readyPipe)
+      : state_(state), parts_(std::move(parts)), readyPipe_(readyPipe) {}
 
   int run();
 
@@ -55,7 +55,7 @@ class Guardian {
   int finish(int status);
   bool tooManyDeaths(int weight);
 
-  GuardianOptions options_;
+  std::string state_;
   GuardianParts parts_;
   Fd& readyPipe_;
   Fd link_;
@@ -82,7 +82,7 @@ void Guardian::becomeWorker(int link) {
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::execl("/proc/self/exe", "ipfs-snapshotter-native", "worker", "--cache", options_.cache.c_str(), nullptr);
+  ::execl("/proc/self/exe", "ipfs-snapshotter-native", "worker", nullptr);
   ::_exit(127);
 }
 
@@ -138,7 +138,7 @@ void Guardian::onMessage() {
       return sendLink(link_.get(), {LinkKind::kAnswer, 0, 0, "", "", Fd()});
     case LinkKind::kReady:
       workerReady_ = true;
-      if (readyPipe_) writeReady(readyPipe_.get(), guardianJson(options_));
+      if (readyPipe_) writeReady(readyPipe_.get(), guardianJson(state_));
       return readyPipe_.reset();  // its reader waits for the end
     case LinkKind::kStop: return beginStop();
     default: return;
@@ -204,7 +204,7 @@ void Guardian::beginStop() {
   unmounter_ = ::fork();
   if (unmounter_ != 0) return;
   try {
-    unmountTree(options_.state);
+    unmountTree(state_);
     ::_exit(0);
   } catch (const Failure& failure) {
     logEvent("cannot unmount", {{"error", failure.what()}});
@@ -217,8 +217,8 @@ int Guardian::finish(int status) {
   if (worker_ > 0) ::kill(worker_, SIGKILL);
   if (worker_ > 0) ::waitpid(worker_, nullptr, 0);
   parts_.mount.device.reset();
-  if (readyPipe_) unmountTree(options_.state);  // nobody has been served: leave nothing
-  removeTraces(options_, parts_.lock);
+  if (readyPipe_) unmountTree(state_);  // nobody has been served: leave nothing
+  removeTraces(state_, parts_.lock);
   return status;
 }
 
@@ -242,10 +242,10 @@ int Guardian::run() {
   return finish(status_);
 }
 
-[[noreturn]] void runDaemon(const GuardianOptions& options, Fd ready) {
+[[noreturn]] void runDaemon(const std::string& state, Fd ready) {
   int status = 1;
   try {
-    Guardian guardian(options, setUpGuardian(options), ready);
+    Guardian guardian(state, setUpGuardian(state), ready);
     status = guardian.run();
   } catch (const Failure& failure) {
     logEvent("guardian failed", {{"error", failure.what()}});
@@ -256,15 +256,15 @@ int Guardian::run() {
 
 }  // namespace
 
-std::string startGuardian(const GuardianOptions& given) {
-  const GuardianOptions options{prepareDirectory(given.state), prepareDirectory(given.cache)};
+std::string startGuardian(const std::string& given) {
+  const std::string state = prepareDirectory(given);
   int pipe[2];
   if (::pipe2(pipe, O_CLOEXEC) != 0) failErrno("cannot make a pipe");
   const pid_t child = ::fork();
   if (child < 0) failErrno("cannot fork the guardian");
   if (child == 0) {
     ::close(pipe[0]);
-    runDaemon(options, Fd(pipe[1]));
+    runDaemon(state, Fd(pipe[1]));
   }
   ::close(pipe[1]);
   const Fd answers(pipe[0]);

@@ -4,10 +4,8 @@
 
 #include <string>
 
-struct GuardianOptions {
-  std::string state;
-  std::string cache;
-};
-
 /** Starts the guardian as a daemon; returns its JSON line once a worker serves. Failure(EBUSY) when one has this directory already. */
-std::string startGuardian(const GuardianOptions& options);
+std::string startGuardian(const std::string& state);
+
+/** Asks the guardian of `state` to end and waits for it; says in JSON whether there was one. Failure(ETIMEDOUT) when it does not end. */
+std::string stopGuardian(const std::string& state);

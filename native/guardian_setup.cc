@@ -1,4 +1,4 @@
-// Implementation of guardian_setup.hh.
+// Implementation of guardian_setup.hh, and the stop job.
 #include "guardian_setup.hh"
 
 #include "log.hh"
@@ -22,6 +22,7 @@ namespace {
 
 constexpr off_t kLogMax = 1024 * 1024;
 constexpr int kBacklog = 8;
+constexpr int64_t kStopPatienceMs = 25000;  // longer than the guardian gives its unmounting
 
 // Held as long as the guardian lives, also through a crash: the kernel lets go of it, no stale pid is ever believed.
 Fd takeLock(const std::string& path) {
@@ -85,19 +86,19 @@ std::string prepareDirectory(const std::string& path) {
   return absolutePath(path);
 }
 
-GuardianParts setUpGuardian(const GuardianOptions& options) {
+GuardianParts setUpGuardian(const std::string& state) {
   GuardianParts parts;
-  parts.lock = takeLock(options.state + "/guardian.pid");
-  detach(options.state + "/native.log");
+  parts.lock = takeLock(state + "/guardian.pid");
+  detach(state + "/native.log");
   ignoreSignals();
   setOomScore(-1000);
   raiseFileLimit();
   parts.signals = blockSignals();
-  const std::string data = options.state + "/data";
-  const std::string meta = options.state + "/meta";
+  const std::string data = state + "/data";
+  const std::string meta = state + "/meta";
   for (const auto& directory : {data, meta}) clearStale(directory);
   for (const auto& directory : {data, meta}) makeDirectories(directory, 0700);
-  parts.listener = listenOn(options.state + "/data.sock");
+  parts.listener = listenOn(state + "/data.sock");
   mountRamfs(meta);
   try {
     parts.mount = mountFuse(data);
@@ -105,20 +106,20 @@ GuardianParts setUpGuardian(const GuardianOptions& options) {
     ::umount2(meta.c_str(), MNT_DETACH);
     throw;
   }
-  logEvent("guardian started", {{"state", options.state}, {"resend", parts.mount.canResend ? "yes" : "no"}});
+  logEvent("guardian started", {{"state", state}, {"resend", parts.mount.canResend ? "yes" : "no"}});
   return parts;
 }
 
 // The lock file stays: unlinking it would let one process lock the old file and another a new one.
-void removeTraces(const GuardianOptions& options, const Fd& lock) {
-  ::unlink((options.state + "/data.sock").c_str());
+void removeTraces(const std::string& state, const Fd& lock) {
+  ::unlink((state + "/data.sock").c_str());
   if (::ftruncate(lock.get(), 0) != 0) logEvent("cannot empty the pid file");
   logEvent("guardian ended");
 }
 
-std::string guardianJson(const GuardianOptions& options) {
-  return "{\"pid\":" + std::to_string(::getpid()) + ",\"data\":" + jsonString(options.state + "/data") + ",\"meta\":" +
-         jsonString(options.state + "/meta") + ",\"socket\":" + jsonString(options.state + "/data.sock") + "}";
+std::string guardianJson(const std::string& state) {
+  return "{\"pid\":" + std::to_string(::getpid()) + ",\"data\":" + jsonString(state + "/data") + ",\"meta\":" +
+         jsonString(state + "/meta") + ",\"socket\":" + jsonString(state + "/data.sock") + "}";
 }
 
 void writeReady(int pipe, const std::string& line) {
@@ -136,4 +137,19 @@ std::string readReady(int pipe) {
   if (line.rfind("{", 0) == 0) return line;
   if (line.empty()) throw Failure(EIO, "the guardian ended before a worker served");
   throw Failure(std::atoi(line.c_str()), line.substr(line.find(' ') + 1));
+}
+
+std::string stopGuardian(const std::string& state) {
+  const std::string path = absolutePath(state) + "/guardian.pid";
+  const Fd lock(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!lock && errno != ENOENT) failErrno("cannot open " + path);
+  if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return "{\"stopped\":false}";
+  const pid_t pid = std::atoi(readText(path).c_str());
+  if (pid <= 1 || ::kill(pid, SIGTERM) != 0) throw Failure(ESRCH, "no guardian can be signalled through " + path);
+  const int64_t deadline = nowMs() + kStopPatienceMs;
+  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (nowMs() >= deadline) throw Failure(ETIMEDOUT, "guardian " + std::to_string(pid) + " does not end");
+    sleepMs(10);
+  }
+  return "{\"stopped\":true}";
 }

@@ -14,10 +14,10 @@ struct GuardianParts {
 /** Makes it (0700) if need be; its absolute path. */
 std::string prepareDirectory(const std::string& path);
 /** Runs in the daemon. A Failure leaves no mount behind. */
-GuardianParts setUpGuardian(const GuardianOptions& options);
-void removeTraces(const GuardianOptions& options, const Fd& lock);
+GuardianParts setUpGuardian(const std::string& state);
+void removeTraces(const std::string& state, const Fd& lock);
 
-std::string guardianJson(const GuardianOptions& options);
+std::string guardianJson(const std::string& state);
 void writeReady(int pipe, const std::string& line);
 /** The JSON line, or the Failure that was reported as `errno text`. */
 std::string readReady(int pipe);

@@ -107,15 +107,23 @@ std::string runAbort(int count, char** values) {
   return "{\"aborted\":" + jsonString(args.words[0]) + "}";
 }
 
+std::string stateOf(int count, char** values) {
+  const auto args = parse(count, values, 0, {"--state"}, {});
+  if (!args.has("--state")) throw Usage("--state DIR is missing");
+  return args.one("--state");
+}
+
 std::string runGuardian(int count, char** values) {
-  const auto args = parse(count, values, 0, {"--state", "--cache"}, {});
-  if (!args.has("--state") || !args.has("--cache")) throw Usage("guardian wants --state DIR and --cache DIR");
-  return startGuardian({args.one("--state"), args.one("--cache")});
+  return startGuardian(stateOf(count, values));
+}
+
+std::string runStop(int count, char** values) {
+  return stopGuardian(stateOf(count, values));
 }
 
 std::string runWorkerJob(int count, char** values) {
-  runWorker(parse(count, values, 0, {"--cache"}, {}).one("--cache"));
-  return "{}";
+  parse(count, values, 0, {}, {});
+  runWorker();
 }
 
 using Job = std::string (*)(int, char**);
@@ -123,7 +131,8 @@ using Job = std::string (*)(int, char**);
 const std::map<std::string, Job> kJobs = {
     {"mount-erofs", runMountErofs}, {"mount-loop", runMountLoop}, {"mount-overlay", runMountOverlay},
     {"mount-ramfs", runMountRamfs}, {"umount", runUnmount},       {"umount-tree", runUnmountTree},
-    {"abort", runAbort},             {"guardian", runGuardian},  {"worker", runWorkerJob}};
+    {"abort", runAbort},             {"guardian", runGuardian},  {"stop", runStop},
+    {"worker", runWorkerJob}};
 
 std::string usage() {
   std::string names;

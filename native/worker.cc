@@ -55,7 +55,7 @@ LinkMessage takeTables(Worker& worker) {
 
 }  // namespace
 
-int runWorker(const std::string& cacheRoot) {
+void runWorker() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ignoreSignals();
   setOomScore(-900);
@@ -66,8 +66,7 @@ int runWorker(const std::string& cacheRoot) {
   auto& worker = *new Worker;
   const LinkMessage start = takeTables(worker);
   if (start.node == 1) worker.waits.drain();
-  auto* control = new Control(kWorkerListenerFd, {start.value, kWorkerLinkFd, cacheRoot}, worker.registry, worker.waits, worker.session,
-                              worker.counters);
+  auto* control = new Control(kWorkerListenerFd, {start.value, kWorkerLinkFd}, worker.registry, worker.waits, worker.session, worker.counters);
   worker.fetcher.target = control;
   worker.session.resend();
   startThread("control", [control] { control->run(); });

@@ -1,12 +1,10 @@
 // The replaceable half of the data plane: serves FUSE reads and control. Started by the guardian only, with three descriptors.
 #pragma once
 
-#include <string>
-
 constexpr int kWorkerDeviceFd = 3;    // the shared /dev/fuse, mounted and initialised
 constexpr int kWorkerListenerFd = 4;  // data.sock
 constexpr int kWorkerLinkFd = 5;      // to the guardian
 constexpr int kConnectionGone = 3;    // exit status: the FUSE connection has ended, another worker would find nothing to serve
 
-/** Does not return before the FUSE connection has ended. */
-int runWorker(const std::string& cacheRoot);
+/** Serves until the FUSE connection has ended, then exits. */
+[[noreturn]] void runWorker();
