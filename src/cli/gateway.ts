@@ -43,6 +43,8 @@ async function runGateway (flags: GatewayFlags): Promise<void> {
     } finally {
       await store.close()
     }
+  } catch (error) {
+    if (!stop.signal.aborted) throw error // told to stop while it was still indexing
   } finally {
     process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal)
   }

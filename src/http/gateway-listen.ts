@@ -33,7 +33,7 @@ export async function listen (server: Server, { host, port }: ListenAddress): Pr
       })
     })
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause)
+    const code = typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : String(cause)
     const why = code === 'EADDRINUSE' ? 'another program listens there' : code
     throw new SnapshotterError('ENVIRONMENT', `cannot listen on ${host}:${port}: ${why}`, {}, { cause })
   }

@@ -42,9 +42,6 @@ export async function scanCar (file: CarFile, onSection: (section: CarSection) =
     const bytes = window.peek(at, HEAD_BYTES) ?? await nextWindow(window, at, signal)
     const section = parseSection(file, at, bytes)
     at = section.offset + section.length
-    if (at > file.size) {
-      throw new SnapshotterError('CAR_TRUNCATED', `${file.path} ends at byte ${file.size}, inside a section that needs ${at}`)
-    }
     onSection(section)
   }
   return header.roots
@@ -87,6 +84,9 @@ function parseSection (file: CarFile, at: number, bytes: Uint8Array): CarSection
   if (length.value > CAR_SECTION_BYTES_MAX) {
     throw new SnapshotterError('BLOCK_TOO_LARGE', `${file.path}: section of ${length.value} bytes at byte ${at}, limit ${CAR_SECTION_BYTES_MAX}`)
   }
+  if (at + length.end + length.value > file.size) {
+    throw new SnapshotterError('CAR_TRUNCATED', `${file.path} ends at byte ${file.size}, inside the section of ${length.value} bytes at byte ${at}`)
+  }
   const cid = inspectCid(file, at, bytes.subarray(length.end, length.end + Math.min(length.value, CID_BYTES_MAX)))
   const blockLength = length.value - cid.size
   if (blockLength > BLOCK_BYTES_MAX) {
@@ -103,8 +103,7 @@ function inspectCid (file: CarFile, at: number, bytes: Uint8Array): { size: numb
     throw new SnapshotterError('CAR_INVALID', `${file.path}: no CID in the section at byte ${at}`, {}, { cause })
   }
   if (specs.size > bytes.byteLength) {
-    const cut = file.size - at < HEAD_BYTES
-    throw new SnapshotterError(cut ? 'CAR_TRUNCATED' : 'CAR_INVALID', `${file.path}: the CID of ${specs.size} bytes at byte ${at} does not fit its section`)
+    throw new SnapshotterError('CAR_INVALID', `${file.path}: a CID of ${specs.size} bytes does not fit the section at byte ${at}`)
   }
   return { size: specs.size, hashCode: specs.multihashCode, digest: bytes.subarray(specs.size - specs.digestSize, specs.size) }
 }

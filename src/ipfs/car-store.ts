@@ -136,9 +136,9 @@ async function openCarFile (path: string): Promise<CarFile> {
   throw new SnapshotterError('CAR_INVALID', `${path} is not a regular file`)
 }
 
+/** System errors come from another realm than Jest's: they are no `instanceof Error` there. */
 function reasonOf (error: unknown): string {
-  if (error instanceof Error && 'code' in error) return String(error.code)
-  return error instanceof Error ? error.message : String(error)
+  return typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : String(error)
 }
 
 async function closeAll (files: readonly CarFile[]): Promise<void> {
