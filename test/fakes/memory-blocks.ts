@@ -5,10 +5,10 @@ import { readFile } from 'node:fs/promises'
 import { CarReader } from '@ipld/car'
 import * as dagPb from '@ipld/dag-pb'
 import { UnixFS } from 'ipfs-unixfs'
-import { exporter } from 'ipfs-unixfs-exporter'
+import { exporter, type UnixFSEntry } from 'ipfs-unixfs-exporter'
 import { CID } from 'multiformats/cid'
 import { create as createMultihash } from 'multiformats/hashes/digest'
-import { SnapshotterError } from '../../src/base/errors.ts'
+import { isSnapshotterError, SnapshotterError } from '../../src/base/errors.ts'
 import type { BlockService, DirectoryEntry, SourceStatus, UnixfsFile, Waits } from '../../src/ipfs/blocks.ts'
 import { type VerifiedBytes, verifiedConcat, verifyBlock } from '../../src/verify/verified-bytes.ts'
 
@@ -65,11 +65,11 @@ export class MemoryBlocks implements BlockService {
   }
 
   async openFile (cid: CID, waits: Waits = {}): Promise<UnixfsFile> {
-    const entry = await exporter(cid, this.#store(waits))
+    const entry = await this.#open(cid, waits)
     if (entry.type === 'directory' || entry.type === 'object') throw new SnapshotterError('BLOCK_INVALID', `${cid.toString()} is a ${entry.type}, not a file`)
-    const store = this.#store.bind(this)
+    const open = this.#open.bind(this)
     async function * stream (offset: number, length: number, waits: Waits = {}): AsyncIterable<VerifiedBytes> {
-      const fresh = await exporter(cid, store(waits))
+      const fresh = await open(cid, waits)
       if (fresh.type === 'directory' || fresh.type === 'object') throw new Error('unreachable')
       // Parts of blocks that this very read verified.
       for await (const part of fresh.content({ offset, length })) yield part as VerifiedBytes
@@ -83,7 +83,7 @@ export class MemoryBlocks implements BlockService {
   }
 
   async listDirectory (cid: CID, waits: Waits = {}): Promise<DirectoryEntry[] | null> {
-    const entry = await exporter(cid, this.#store(waits))
+    const entry = await this.#open(cid, waits)
     if (entry.type !== 'directory') return null
     return (await collect(entry.entries())).map(({ name, cid }) => ({ name, cid }))
   }
@@ -109,6 +109,15 @@ export class MemoryBlocks implements BlockService {
   }
 
   async close (): Promise<void> { /* nothing is open */ }
+
+  async #open (cid: CID, waits: Waits): Promise<UnixFSEntry> {
+    try {
+      return await exporter(cid, this.#store(waits))
+    } catch (cause) {
+      if (isSnapshotterError(cause) || waits.signal?.aborted === true) throw cause
+      throw new SnapshotterError('BLOCK_INVALID', `${cid.toString()}: ${String(cause)}`, {}, { cause })
+    }
+  }
 
   #store (waits: Waits): Parameters<typeof exporter>[1] {
     const get = this.get.bind(this)
