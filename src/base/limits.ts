@@ -111,6 +111,7 @@ export const DISK_USAGE_CONCURRENCY = 16 // directories read at once
 export const CONTAINERD_CALL_DEADLINE_MS = 60_000 // one unary call; a sync deletion waits for a whole collection
 export const CONTAINERD_PREPARE_DEADLINE_MS = 120_000 // Prepare may wait for the resolver behind it
 export const CONTAINERD_RETRY_MS = 150 // between tries while another client holds an ingest
+export const CONTAINERD_REDIAL_MS = 5_000 // containerd backs off up to 3 s before it dials a proxy plugin again
 export const CONTAINERD_WRITE_PATIENCE_MS = 60_000 // all tries at one blob
 export const CONTENT_PIECE_BYTES = 1 * MiB // one WRITE message
 export const LEASE_LIFETIME_MS = 24 * 3_600_000 // as containerd's own clients; nothing renews a lease
@@ -128,3 +129,13 @@ export const PUBLISH_PREFETCH_LIST_BYTES_MAX = 16 * MiB // paths, one a line
 export const UNIXFS_CHUNK_BYTES = 1 * MiB // profile unixfs-v1-2025 (IPIP-499)
 export const UNIXFS_LINKS = 1_024 // the same
 export const UNIXFS_DIRECTORY_BYTES = 256 * KiB // the same: a larger directory block becomes a HAMT
+
+// The native program and its data plane
+export const NATIVE_BUILD_DEADLINE_MS = 300_000 // g++ of a dozen files on one slow core
+export const NATIVE_JOB_DEADLINE_MS = 30_000 // a mount job; longer than the guardian gives its own unmounting
+export const NATIVE_OUTPUT_BYTES_MAX = 1 * MiB // a job prints one line
+export const FRAME_BYTES_MAX = 24 * MiB // docs/PROTOCOL.md; the worker closes connections that announce more
+export const TABLE_PART_BYTES = 8 * MiB // of one ADD_PART: keeps both ends' buffers small
+export const SUPPLY_BYTES_IN_FLIGHT = 32 * MiB // supplied and not yet acknowledged: kept to be sent again to a new worker
+export const DATA_PLANE_DEADLINE_MS = 30_000 // of one request to the worker, reconnecting included
+export const DATA_PLANE_RECONNECT_MS = 20 // a worker is replaced within about as much

@@ -1,0 +1,96 @@
+// `publish SOURCE --car FILE`: an image from disk as a CAR that any pinning service takes. The result goes to stdout,
+// progress to stderr.
+import { availableParallelism } from 'node:os'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { systemClock } from '../base/clock.ts'
+import { CHUNK_BYTES_MAX, PUBLISH_CHUNK_BYTES, PUBLISH_CHUNK_BYTES_MIN } from '../base/limits.ts'
+import { parseSize } from '../config/units.ts'
+import { parsePlatform } from '../oci/platform.ts'
+import { readPrefetchList } from '../publish/prefetch-list.ts'
+import { publish, type Published } from '../publish/publish.ts'
+import { createProgress } from './progress.ts'
+
+interface Flags {
+  readonly format: 'estargz' | 'keep'
+  readonly car: string
+  readonly platform?: string
+  readonly prefetchList?: string
+  readonly chunkSize: number
+  readonly json?: boolean
+}
+
+const LEVEL = 6
+const MEMBERS_PER_PROCESSOR = 4 // enough that a slow member does not idle the other threads
+
+export function publishCommand (): Command {
+  return new Command('publish')
+    .description('Write an image as a CAR file, ready to be pinned, and print its CID.')
+    .argument('<source>', 'OCI layout directory, OCI archive or docker archive (archives may be gzipped)')
+    .addOption(new Option('--format <format>', 'estargz: lazy layers; keep: no byte changes').choices(['estargz', 'keep']).default('estargz'))
+    .requiredOption('--car <file>', 'the CAR file to write')
+    .option('--platform <os/arch>', 'which image of several (default: the only one, else that of this machine)')
+    .option('--prefetch-list <file>', 'paths that the workload reads first, one a line')
+    .option('--chunk-size <size>', 'bytes of a file that are fetched and checked together', chunkSize, PUBLISH_CHUNK_BYTES)
+    .option('--json', 'print one JSON object')
+    .option('--config <file>', 'accepted and not needed')
+    .action(run)
+}
+
+async function run (source: string, flags: Flags): Promise<void> {
+  const progress = createProgress(process.stderr, systemClock)
+  const stop = new AbortController()
+  const onSignal = (): void => { stop.abort() }
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
+  try {
+    const published = await publish({
+      source,
+      car: flags.car,
+      format: flags.format,
+      platform: flags.platform === undefined ? null : parsePlatform(flags.platform),
+      wanted: flags.prefetchList === undefined ? [] : await readPrefetchList(flags.prefetchList),
+      chunkBytes: flags.chunkSize,
+      level: LEVEL,
+      concurrency: availableParallelism() * MEMBERS_PER_PROCESSOR,
+      report: progress.report,
+      signal: stop.signal
+    })
+    progress.finish()
+    process.stdout.write(flags.json === true ? `${JSON.stringify(published)}\n` : humanText(published))
+  } catch (error) {
+    progress.finish()
+    throw error
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
+  }
+}
+
+function chunkSize (text: string): number {
+  const size = /^\d+$/.test(text) ? Number(text) : sizeWithUnit(text)
+  if (!(size >= PUBLISH_CHUNK_BYTES_MIN && size <= CHUNK_BYTES_MAX)) {
+    throw new InvalidArgumentError(`A size from ${PUBLISH_CHUNK_BYTES_MIN} to ${CHUNK_BYTES_MAX} bytes is needed, like 256KiB.`)
+  }
+  return size
+}
+
+function sizeWithUnit (text: string): number {
+  try {
+    return parseSize(text)
+  } catch {
+    return Number.NaN
+  }
+}
+
+function humanText ({ reference, references, platform, layers, car }: Published): string {
+  const bytes = layers.reduce((sum, { size }) => sum + size, 0)
+  const lazy = layers.filter((layer) => layer.lazy).length
+  return [
+    reference,
+    '',
+    `  platform  ${platform}`,
+    `  layers    ${layers.length} (${lazy} lazy), ${(bytes / 1e6).toFixed(1)} MB`,
+    `  car       ${car}`,
+    `  nerdctl   ${references.nerdctl}`,
+    `  ctr, CRI  ${references.ctr}`,
+    ''
+  ].join('\n')
+}

@@ -1,0 +1,48 @@
+// Bytes on disk that can be read at any offset: a whole file, or the part of an archive that is one member. Promises
+// flat memory (pieces of at most 256 KiB); refuses a file that ends before its size says so.
+import { dirname } from 'node:path'
+import { randomUUID } from 'node:crypto'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { SnapshotterError } from '../base/errors.ts'
+import { PUBLISH_READ_BYTES } from '../base/limits.ts'
+
+export interface ByteSource {
+  /** Names the bytes in messages. */
+  readonly name: string
+  readonly size: number
+  /** Exactly `length` bytes. @throws LAYER_INVALID past the end. */
+  readonly read: (offset: number, length: number) => Promise<Buffer>
+  /** The bytes in order, all of them or `length` from `offset` on; each piece is fresh memory. */
+  readonly stream: (offset?: number, length?: number) => AsyncGenerator<Buffer, void, undefined>
+}
+
+/** The bytes [start, start + size) of an open file, which stays the caller's to close. */
+export function fileSlice (file: FileHandle, name: string, start: number, size: number): ByteSource {
+  const read = async (offset: number, length: number): Promise<Buffer> => {
+    if (offset < 0 || offset + length > size) throw endsEarly(name, offset + length, size)
+    const buffer = Buffer.allocUnsafeSlow(length)
+    let got = 0
+    while (got < length) {
+      const { bytesRead } = await file.read(buffer, got, length - got, start + offset + got)
+      if (bytesRead === 0) throw endsEarly(name, offset + length, offset + got)
+      got += bytesRead
+    }
+    return buffer
+  }
+  const stream = async function * (offset = 0, length = size - offset): AsyncGenerator<Buffer, void, undefined> {
+    for (let at = 0; at < length; at += PUBLISH_READ_BYTES) yield await read(offset + at, Math.min(PUBLISH_READ_BYTES, length - at))
+  }
+  return { name, size, read, stream }
+}
+
+/** A file without a name: gone when it is closed, also when the process is killed. */
+export async function openNameless (besidePath: string): Promise<FileHandle> {
+  const path = `${dirname(besidePath)}/.ipfs-snapshotter-${randomUUID()}`
+  const file = await open(path, 'wx+', 0o600)
+  await unlink(path)
+  return file
+}
+
+function endsEarly (name: string, wanted: number, size: number): SnapshotterError {
+  return new SnapshotterError('LAYER_INVALID', `${name} ends at byte ${size}, ${wanted} are needed`)
+}

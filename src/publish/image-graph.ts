@@ -1,0 +1,140 @@
+// What an image source holds: every blob that its index.json leads to, and the one image that is meant. Documents are
+// verified and decoded strictly (oci/). Blobs of other platforms may be missing (a saved image often has only one);
+// of the chosen image nothing may.
+import { SnapshotterError } from '../base/errors.ts'
+import { CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX } from '../base/limits.ts'
+import { type ConfigDocument, readConfig } from '../oci/config-document.ts'
+import type { Descriptor } from '../oci/descriptor.ts'
+import { readIndex } from '../oci/index-document.ts'
+import { imageLayers, isArtifact, type ManifestDocument, readManifest } from '../oci/manifest-document.ts'
+import { isIndexType, isManifestType } from '../oci/media-types.ts'
+import { formatPlatform, hostPlatform, type Platform, samePlatform } from '../oci/platform.ts'
+import { type Digest, digestOf } from '../verify/digest.ts'
+import { type VerifiedBytes, verifyDigest } from '../verify/verified-bytes.ts'
+import type { ImageSource } from './image-source.ts'
+
+export interface GraphImage {
+  /** The entry that names the manifest, with the annotations of the entry in index.json that led to it. */
+  readonly descriptor: Descriptor
+  readonly manifest: ManifestDocument
+  readonly manifestBytes: VerifiedBytes
+  readonly config: ConfigDocument
+  readonly configBytes: VerifiedBytes
+  readonly layers: readonly Descriptor[]
+  readonly platform: Platform
+  /** Of the index blob that names the manifest; of index.json itself when no index is between. */
+  readonly indexDigest: Digest
+}
+
+export interface ImageGraph {
+  readonly images: readonly GraphImage[]
+  /** Every blob that is there, each once: parents before children, in the order of the documents. */
+  readonly blobs: readonly Descriptor[]
+  /** Blobs that documents name and the source lacks. */
+  readonly missing: readonly Digest[]
+}
+
+// index.json itself, an index, and no more: our resolver reads no deeper.
+const NESTING_MAX = 1
+
+/** @throws NOT_OCI, DIGEST_MISMATCH, MEDIA_TYPE_UNSUPPORTED, LIMIT_EXCEEDED */
+export async function readGraph (source: ImageSource): Promise<ImageGraph> {
+  const walk = new Walk(source)
+  await walk.index(source.index, null, digestOf(source.index), 0, {})
+  return { images: walk.images, blobs: [...walk.blobs.values()], missing: [...walk.missing] }
+}
+
+/**
+ * The image for `platform`; without one the only image, else the one for this machine's processor.
+ * @throws PLATFORM_MISSING with what there is, NOT_OCI when several match
+ */
+export function chooseImage (graph: ImageGraph, platform: Platform | null, name: string): GraphImage {
+  const [only] = graph.images
+  if (only === undefined) throw new SnapshotterError('NOT_OCI', `${name} holds no image${graph.missing.length > 0 ? ` (${graph.missing.length} blobs are missing)` : ''}`)
+  const wanted = platform ?? (graph.images.length === 1 ? only.platform : hostPlatform())
+  const matching = graph.images.filter((image) => samePlatform(image.platform, wanted))
+  const [chosen, ...others] = matching
+  if (chosen === undefined) {
+    const there = [...new Set(graph.images.map((image) => formatPlatform(image.platform)))].sort().join(', ')
+    throw new SnapshotterError('PLATFORM_MISSING', `${name}: no image for ${formatPlatform(wanted)}; it has ${there}`)
+  }
+  if (others.length > 0) {
+    throw new SnapshotterError('NOT_OCI', `${name} holds ${matching.length} images for ${formatPlatform(wanted)} ` +
+      `(${matching.slice(0, 4).map((image) => image.descriptor.digest).join(', ')}); publish one at a time`)
+  }
+  const lost = chosen.layers.find((layer) => graph.missing.includes(layer.digest))
+  if (lost !== undefined) throw new SnapshotterError('NOT_OCI', `${name} has no blob ${lost.digest}, a layer of ${chosen.descriptor.digest}`)
+  return chosen
+}
+
+class Walk {
+  readonly images: GraphImage[] = []
+  readonly blobs = new Map<Digest, Descriptor>()
+  readonly missing = new Set<Digest>()
+  readonly #source: ImageSource
+
+  constructor (source: ImageSource) {
+    this.#source = source
+  }
+
+  async index (bytes: Uint8Array, mediaType: string | null, digest: Digest, depth: number, annotations: Descriptor['annotations']): Promise<void> {
+    const what = depth === 0 ? `${this.#source.name}: index.json` : `index ${digest}`
+    if (depth > NESTING_MAX) throw new SnapshotterError('NOT_OCI', `${what} stands in an index of an index; indexes may be nested once`)
+    for (const entry of readIndex(bytes, mediaType, what).manifests) {
+      const descriptor = { ...entry, annotations: { ...annotations, ...entry.annotations } }
+      if (isIndexType(entry.mediaType)) await this.#nested(descriptor, depth)
+      else if (isManifestType(entry.mediaType)) await this.#manifest(descriptor, digest)
+      else await this.#opaque(entry)
+    }
+  }
+
+  async #nested (descriptor: Descriptor, depth: number): Promise<void> {
+    const bytes = await this.#document(descriptor, MANIFEST_BYTES_MAX)
+    if (bytes !== null) await this.index(bytes, descriptor.mediaType, descriptor.digest, depth + 1, descriptor.annotations)
+  }
+
+  async #manifest (descriptor: Descriptor, indexDigest: Digest): Promise<void> {
+    if (this.blobs.has(descriptor.digest)) return
+    const what = `manifest ${descriptor.digest}`
+    const manifestBytes = await this.#document(descriptor, MANIFEST_BYTES_MAX)
+    if (manifestBytes === null) return
+    const manifest = readManifest(manifestBytes, descriptor.mediaType, what)
+    const configBytes = isArtifact(manifest) ? null : await this.#document(manifest.config, CONFIG_BYTES_MAX)
+    if (configBytes === null) await this.#opaque(manifest.config)
+    for (const layer of manifest.layers) await this.#opaque(layer)
+    // Build attestations pose as images of no platform.
+    if (configBytes === null || descriptor.platform?.os === 'unknown') return
+    const config = readConfig(configBytes, manifest.layers.length, `config of ${what}`)
+    const platform = descriptor.platform ?? config.platform
+    this.images.push({ descriptor, manifest, manifestBytes, config, configBytes, layers: imageLayers(manifest, what), platform, indexDigest })
+  }
+
+  async #document (descriptor: Descriptor, bytesMax: number): Promise<VerifiedBytes | null> {
+    if (descriptor.size > bytesMax) throw new SnapshotterError('LIMIT_EXCEEDED', `document ${descriptor.digest} has ${descriptor.size} bytes, limit ${bytesMax}`)
+    const blob = await this.#opaque(descriptor)
+    if (!blob) return null
+    const open = await this.#source.blob(descriptor.digest)
+    if (open === null) return null
+    try {
+      return verifyDigest(descriptor.digest, await open.read(0, open.size), open.name)
+    } finally {
+      await open.close()
+    }
+  }
+
+  /** Notes the blob as there or as missing. */
+  async #opaque (descriptor: Descriptor): Promise<boolean> {
+    if (this.blobs.has(descriptor.digest)) return true
+    const blob = await this.#source.blob(descriptor.digest)
+    await blob?.close()
+    if (blob === null) {
+      this.missing.add(descriptor.digest)
+      return false
+    }
+    if (blob.size !== descriptor.size) {
+      throw new SnapshotterError('DIGEST_MISMATCH', `${blob.name} has ${blob.size} bytes, its descriptor says ${descriptor.size}`)
+    }
+    this.blobs.set(descriptor.digest, descriptor)
+    return true
+  }
+}

@@ -1,0 +1,120 @@
+// Where an image comes from, told by content: an OCI layout directory, an OCI archive, or a docker archive; archives may
+// be gzipped. All three look the same afterwards: two small files and blobs by digest. Refuses everything else by NOT_OCI
+// with what was found. Nothing is unpacked; a gzipped archive is inflated once into a file without a name.
+import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { createGunzip } from 'node:zlib'
+import { SnapshotterError } from '../base/errors.ts'
+import { MANIFEST_BYTES_MAX, PUBLISH_READ_BYTES } from '../base/limits.ts'
+import { describeFile } from '../oci/describe-file.ts'
+import { checkLayoutFile } from '../oci/root-shape.ts'
+import type { Digest } from '../verify/digest.ts'
+import { type ArchiveIndex, indexArchive } from './archive-index.ts'
+import { type ByteSource, fileSlice, openNameless } from './byte-source.ts'
+import { dockerArchive } from './docker-archive.ts'
+
+export interface OpenBlob extends ByteSource {
+  readonly close: () => Promise<void>
+}
+
+export interface ImageSource {
+  readonly kind: 'OCI layout' | 'OCI archive' | 'docker archive'
+  readonly name: string
+  /** The bytes of oci-layout and index.json, made up for a docker archive. */
+  readonly layoutFile: Buffer
+  readonly index: Buffer
+  /** The bytes under this digest, not yet checked against it, or null. */
+  readonly blob: (digest: Digest) => Promise<OpenBlob | null>
+  readonly close: () => Promise<void>
+}
+
+const GZIP = Buffer.of(0x1f, 0x8b)
+const HEAD_BYTES = 64 * 1024
+
+/** @throws NOT_FOUND, NOT_OCI, UNSUPPORTED; `spoolBeside` is a path whose folder takes an inflated archive. */
+export async function openImageSource (path: string, spoolBeside: string): Promise<ImageSource> {
+  if (/^[a-z]+:\/\//.test(path)) throw new SnapshotterError('UNSUPPORTED', `${path}: publish reads OCI layouts, OCI archives and docker archives`)
+  const facts = await stat(path).catch((cause: unknown) => {
+    throw new SnapshotterError('NOT_FOUND', `${path}: no such file or directory`, {}, { cause })
+  })
+  if (facts.isDirectory()) return await openLayout(path)
+  if (!facts.isFile()) throw new SnapshotterError('NOT_OCI', `${path} is neither a file nor a directory`)
+  return await openArchive(path, spoolBeside)
+}
+
+async function openLayout (path: string): Promise<ImageSource> {
+  const layoutFile = await smallFile(join(path, 'oci-layout'))
+  const index = await smallFile(join(path, 'index.json'))
+  if (layoutFile === null || index === null) {
+    const names = (await readdir(path)).sort().slice(0, 8).map((name) => JSON.stringify(name))
+    const found = names.length === 0 ? 'an empty directory' : `a directory with ${names.join(', ')}`
+    throw new SnapshotterError('NOT_OCI', `${path} is ${found}; an OCI layout has oci-layout, index.json and blobs`)
+  }
+  checkLayoutFile(layoutFile, join(path, 'oci-layout'))
+  const blob = async (digest: Digest): Promise<OpenBlob | null> => {
+    const file = await open(join(path, 'blobs/sha256', digest.slice('sha256:'.length))).catch(() => null)
+    if (file === null) return null
+    const { size } = await file.stat()
+    return { ...fileSlice(file, `${path}: blob ${digest}`, 0, size), close: async () => { await file.close() } }
+  }
+  return { kind: 'OCI layout', name: path, layoutFile, index, blob, close: async () => {} }
+}
+
+async function openArchive (path: string, spoolBeside: string): Promise<ImageSource> {
+  const file = await plainFile(path, spoolBeside)
+  try {
+    const { size } = await file.stat()
+    const archive = await indexArchive(fileSlice(file, path, 0, size)).catch(async (error: unknown) => await refuse(path, file, error))
+    const close = async (): Promise<void> => { await file.close() }
+    if (archive.has('oci-layout') && archive.has('index.json')) return await ociArchive(path, archive, close)
+    if (archive.has('manifest.json')) return await dockerArchive(path, archive, close)
+    return await refuse(path, file)
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+/** The archive itself, or what it inflates to. */
+async function plainFile (path: string, spoolBeside: string): Promise<FileHandle> {
+  const file = await open(path)
+  const head = Buffer.alloc(GZIP.byteLength)
+  await file.read(head, 0, head.byteLength, 0)
+  if (!head.equals(GZIP)) return file
+  const inflated = await openNameless(spoolBeside)
+  try {
+    await pipeline(file.createReadStream({ start: 0 }), createGunzip({ chunkSize: PUBLISH_READ_BYTES }), async (pieces: AsyncIterable<Buffer>) => {
+      for await (const piece of pieces) await inflated.writeFile(piece)
+    })
+  } catch (cause) {
+    await inflated.close()
+    if (cause instanceof Error && 'code' in cause && !String(cause.code).startsWith('Z_')) throw cause
+    throw new SnapshotterError('NOT_OCI', `${path} is not valid gzip: ${cause instanceof Error ? cause.message : String(cause)}`, {}, { cause })
+  }
+  return inflated
+}
+
+async function ociArchive (path: string, archive: ArchiveIndex, close: () => Promise<void>): Promise<ImageSource> {
+  const layoutFile = await archive.small('oci-layout')
+  checkLayoutFile(layoutFile, `${path}: oci-layout`)
+  const blob = async (digest: Digest): Promise<OpenBlob | null> => {
+    const source = archive.open(`blobs/sha256/${digest.slice('sha256:'.length)}`, `${path}: blob ${digest}`)
+    return source === null ? null : { ...source, close: async () => {} }
+  }
+  return { kind: 'OCI archive', name: path, layoutFile, index: await archive.small('index.json'), blob, close }
+}
+
+async function refuse (path: string, file: FileHandle, cause?: unknown): Promise<never> {
+  const { size } = await file.stat()
+  const head = Buffer.alloc(Math.min(size, HEAD_BYTES))
+  await file.read(head, 0, head.byteLength, 0)
+  throw new SnapshotterError('NOT_OCI', `${path} is ${describeFile(head, size)}; an image archive holds oci-layout and index.json, or manifest.json`, {}, { cause })
+}
+
+async function smallFile (path: string): Promise<Buffer | null> {
+  const facts = await stat(path).catch(() => null)
+  if (facts === null) return null
+  if (facts.size > MANIFEST_BYTES_MAX) throw new SnapshotterError('LIMIT_EXCEEDED', `${path} has ${facts.size} bytes, limit ${MANIFEST_BYTES_MAX}`)
+  return await readFile(path)
+}
