@@ -60,7 +60,9 @@ function parse (value: Uint8Array): Entry[] | null {
 
 // One owner, named users, one group, named groups, a mask (a must with named ones), one for others: in this order.
 const GRAMMAR = /^o(u*)g(n*)(m?)t$/
-const LETTERS: Readonly<Record<number, string>> = { [USER_OBJ]: 'o', [USER]: 'u', [GROUP_OBJ]: 'g', [GROUP]: 'n', [MASK]: 'm', [OTHER]: 't' }
+const LETTERS: Readonly<Record<number, string>> = {
+  [USER_OBJ]: 'o', [USER]: 'u', [GROUP_OBJ]: 'g', [GROUP]: 'n', [MASK]: 'm', [OTHER]: 't'
+}
 
 function checkOrder (entries: readonly Entry[]): void {
   const match = GRAMMAR.exec(entries.map((entry) => LETTERS[entry.tag] ?? '?').join(''))

@@ -29,8 +29,9 @@ export function buildErofs (index: LayerIndex, layout: DataLayout, options: Erof
   const slots = options.form === 'two-devices' ? 1 : 0
   const plan = planImage(index, SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES + slots * DEVICE_SLOT_BYTES)
   const dataBlocks = layout.size / BLOCK_BYTES
-  if (plan.blocks + dataBlocks > UNIFIED_BLOCKS_MAX) {
-    throw new SnapshotterError('LIMIT_EXCEEDED', `metadata and data need ${plan.blocks + dataBlocks} blocks, more than ${UNIFIED_BLOCKS_MAX}`)
+  const blocks = plan.blocks + dataBlocks
+  if (blocks > UNIFIED_BLOCKS_MAX) {
+    throw new SnapshotterError('LIMIT_EXCEEDED', `metadata and data need ${blocks} blocks, more than ${UNIFIED_BLOCKS_MAX}`)
   }
   const out = Buffer.alloc(plan.blocks * BLOCK_BYTES)
   for (const planned of plan.inodes) {
@@ -50,7 +51,8 @@ function startBlock (planned: PlannedInode, plan: ImagePlan, layout: DataLayout)
   const offset = layout.fileOffsets[planned.position] ?? -1
   if (planned.size === 0) return 0
   if (offset < 0 || offset % BLOCK_BYTES !== 0 || offset + planned.size > layout.size) {
-    throw new SnapshotterError('INTERNAL', `data layout has no place for inode ${planned.position} (${planned.size} bytes at ${offset} of ${layout.size})`)
+    throw new SnapshotterError('INTERNAL',
+      `data layout has no place for inode ${planned.position} (${planned.size} bytes at ${offset} of ${layout.size})`)
   }
   return plan.blocks + offset / BLOCK_BYTES
 }
@@ -72,6 +74,6 @@ function checkArguments (index: LayerIndex, layout: DataLayout, options: ErofsOp
   if (options.uuid.length !== 16) throw new SnapshotterError('INVALID_ARGUMENT', `a UUID has 16 bytes, not ${options.uuid.length}`)
   if (layout.fileOffsets.length !== index.inodes.length || !(layout.size >= 0) || layout.size % BLOCK_BYTES !== 0) {
     throw new SnapshotterError('INVALID_ARGUMENT',
-      `a data layout of ${layout.fileOffsets.length} inodes and ${layout.size} bytes does not belong to an index of ${index.inodes.length} inodes`)
+      `a layout of ${layout.fileOffsets.length} inodes and ${layout.size} bytes does not belong to ${index.inodes.length} inodes`)
   }
 }

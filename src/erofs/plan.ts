@@ -2,10 +2,9 @@
 // the gaps that inline tails leave, then the shared xattrs, then whole blocks of large directories.
 // The same index always gives the same plan.
 
-import { alignUp } from '../base/bytes.ts'
+import { alignUp, excerpt } from '../base/bytes.ts'
 import { SnapshotterError } from '../base/errors.ts'
 import { EROFS_METADATA_BYTES_MAX } from '../base/limits.ts'
-import { excerpt } from '../base/bytes.ts'
 import type { LayerIndex, NamedInode } from '../layer/layer-index.ts'
 import { directorySize, withDots } from './directory.ts'
 import { BLOCK_BYTES, COMPACT_INODE_BYTES, EXTENDED_INODE_BYTES, NID_BYTES } from './format.ts'
@@ -67,7 +66,8 @@ export function planImage (index: LayerIndex, firstInode: number): ImagePlan {
     block += planned.blocks
   }
   if (block * BLOCK_BYTES > EROFS_METADATA_BYTES_MAX) {
-    throw new SnapshotterError('LIMIT_EXCEEDED', `metadata of the layer needs ${block * BLOCK_BYTES} bytes, more than ${EROFS_METADATA_BYTES_MAX}`)
+    throw new SnapshotterError('LIMIT_EXCEEDED',
+      `metadata of the layer needs ${block * BLOCK_BYTES} bytes, more than ${EROFS_METADATA_BYTES_MAX}`)
   }
   return { inodes, byPosition, epoch, xattrs, sharedXattrBlock, blocks: block }
 }

@@ -48,7 +48,8 @@ export class XattrPlan {
     for (const body of this.#bodies) {
       body.bytes = bodyBytes(body)
       if (body.bytes <= XATTR_BODY_BYTES_MAX) continue
-      throw new SnapshotterError('LIMIT_EXCEEDED', `extended attributes of one file need ${body.bytes} bytes, more than ${XATTR_BODY_BYTES_MAX}`)
+      throw new SnapshotterError('LIMIT_EXCEEDED',
+        `extended attributes of one file need ${body.bytes} bytes, more than ${XATTR_BODY_BYTES_MAX}`)
     }
   }
 

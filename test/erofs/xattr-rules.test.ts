@@ -21,7 +21,8 @@ const DEFAULT = 'system.posix_acl_default'
 
 /** The stored value in hex, 'left out' or 'refused'. */
 function outcome (kind: InodeKind, name: string, value: string | Uint8Array, mode = 0o664): string {
-  const inode = layerFrom({ kind: 'directory', entries: { a: { ...BY_KIND[kind], mode, xattrs: { [name]: value } } } }).index.inodes[1] as Inode
+  const entries = { a: { ...BY_KIND[kind], mode, xattrs: { [name]: value } } }
+  const inode = layerFrom({ kind: 'directory', entries }).index.inodes[1] as Inode
   try {
     const [stored] = storedXattrs(inode, new Map(), '"a"')
     return stored === undefined ? 'left out' : Buffer.from(stored.value).toString('hex')
@@ -83,7 +84,9 @@ describe('ACLs', () => {
   })
 
   test('that say nothing are left out', () => {
-    for (const nothing of [Buffer.alloc(0), aclValue([]), Buffer.from('01000000', 'hex')]) expect(outcome('directory', ACCESS, nothing)).toBe('left out')
+    for (const nothing of [Buffer.alloc(0), aclValue([]), Buffer.from('01000000', 'hex')]) {
+      expect(outcome('directory', ACCESS, nothing)).toBe('left out')
+    }
     expect(outcome('file', ACCESS, aclValue([[1, 6, NOBODY], [4, 4, NOBODY], [32, 4, NOBODY]]))).toBe('left out')
     expect(outcome('file', DEFAULT, Buffer.alloc(0))).toBe('left out')
   })
@@ -124,7 +127,8 @@ describe('ACLs', () => {
 
 test('unsorted and repeated attributes are refused', () => {
   const inode = layerFrom(BY_KIND.directory).index.inodes[0] as Inode
-  const withNames = (...names: string[]): Inode => ({ ...inode, xattrs: names.map((name) => ({ name: Buffer.from(name), value: Buffer.alloc(1) })) })
+  const withNames = (...names: string[]): Inode =>
+    ({ ...inode, xattrs: names.map((name) => ({ name: Buffer.from(name), value: Buffer.alloc(1) })) })
 
   expect(storedXattrs(withNames('user.a', 'user.b'), new Map(), 'x').length).toBe(2)
   expect(() => storedXattrs(withNames('user.b', 'user.a'), new Map(), 'x')).toThrow(/unsorted/)

@@ -11,7 +11,10 @@ function sized (size: number): Description {
 test('files follow each other at block borders, others and empty ones have no place', () => {
   const { index } = layerFrom({
     kind: 'directory',
-    entries: { a: sized(1), b: sized(0), c: sized(4096), d: { kind: 'symlink', target: 'a' }, e: sized(4097), f: { kind: 'directory', entries: {} }, g: sized(5) }
+    entries: {
+      a: sized(1), b: sized(0), c: sized(4096), d: { kind: 'symlink', target: 'a' }, e: sized(4097),
+      f: { kind: 'directory', entries: {} }, g: sized(5)
+    }
   })
 
   expect(layoutData(index)).toEqual({ fileOffsets: Float64Array.of(-1, 0, -1, 4096, -1, 8192, -1, 16_384), size: 20_480 })

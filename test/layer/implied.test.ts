@@ -23,7 +23,9 @@ function implied (entries: Entries, rest: Attributes = {}): Description {
 const file: Description = { kind: 'file', content: Buffer.from('x') }
 const whiteout: Description = { kind: 'char', device: [0, 0], mode: 0 }
 const opaque = { 'trusted.overlay.opaque': 'y' }
-const sticky: Attributes = { mode: 0o1777, uid: 5, gid: 6, mtime: [70, 8], xattrs: { 'user.a': 'b', 'system.posix_acl_default': 'acl', 'trusted.t': 'x' } }
+const sticky: Attributes = {
+  mode: 0o1777, uid: 5, gid: 6, mtime: [70, 8], xattrs: { 'user.a': 'b', 'system.posix_acl_default': 'acl', 'trusted.t': 'x' }
+}
 
 function at (index: LayerIndex, path: string): Inode {
   return path.split('/').filter((name) => name !== '').reduce<Inode>((inode, name) => {
@@ -38,7 +40,9 @@ function attributesOf (inode: Inode): unknown {
   return { mode, uid, gid, mtime: [mtimeSeconds, mtimeNanoseconds], xattrs, implied }
 }
 
-const STICKY = { mode: 0o1777, uid: 5, gid: 6, mtime: [70, 8], xattrs: { 'system.posix_acl_default': 'acl', 'user.a': 'b' }, implied: false }
+const STICKY = {
+  mode: 0o1777, uid: 5, gid: 6, mtime: [70, 8], xattrs: { 'system.posix_acl_default': 'acl', 'user.a': 'b' }, implied: false
+}
 const DEFAULT = { mode: 0o755, uid: 0, gid: 0, mtime: [0, 0], xattrs: {}, implied: false }
 
 function resolved (path: string, top: Entries, ...lowers: Entries[]): unknown {
@@ -95,7 +99,8 @@ describe('an implied directory', () => {
   })
 
   test('follows symlinks inside the lower layer, never out of it', () => {
-    const base = { lib: { kind: 'symlink', target: 'usr/lib' } as const, usr: directory({ lib: directory({ up: { kind: 'symlink', target: '../../../../usr/./lib' } }, sticky) }) }
+    const up: Description = { kind: 'symlink', target: '../../../../usr/./lib' }
+    const base: Entries = { lib: { kind: 'symlink', target: 'usr/lib' }, usr: directory({ lib: directory({ up }, sticky) }) }
     expect(resolved('lib', { lib: implied({ x: file }) }, base)).toEqual(STICKY)
     expect(resolved('lib/up', { lib: implied({ up: implied({ x: file }) }) }, base)).toEqual(STICKY)
     expect(resolved('lib', { lib: implied({ x: file }) }, { ...base, lib: { kind: 'symlink', target: '/usr/lib' } })).toEqual(STICKY)

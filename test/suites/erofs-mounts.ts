@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { buildErofs } from '../../src/erofs/build-erofs.ts'
 import { layoutData } from '../../src/layer/data-layout.ts'
 import { type Layer, writeDataFile } from './layer-from-tree.ts'
+import { treeDumpProgram } from './tree-dump.ts'
 
 const run = promisify(execFile)
 const ROOT = resolve(import.meta.dirname, '../..')
@@ -25,6 +26,14 @@ export async function native (...words: string[]): Promise<string> {
   program ??= buildNative()
   return (await run(await program, words)).stdout
 }
+
+/** For beforeAll: compiles what mounting tests run, so that no test's patience covers a compiler. */
+export async function preparePrograms (): Promise<void> {
+  program ??= buildNative()
+  await Promise.all([program, treeDumpProgram()])
+}
+
+export const PREPARE_MS = 300_000
 
 async function buildNative (): Promise<string> {
   const given = process.env['IPFS_SNAPSHOTTER_NATIVE']
@@ -77,7 +86,9 @@ export async function mountImages (images: Images, form: MountForm, directory: s
 async function mountTwoLoops (images: Images, directory: string): Promise<void> {
   const loops: string[] = []
   try {
-    for (const file of [images.meta, images.data]) loops.push((await run('losetup', ['--find', '--read-only', '--show', file])).stdout.trim())
+    for (const file of [images.meta, images.data]) {
+      loops.push((await run('losetup', ['--find', '--read-only', '--show', file])).stdout.trim())
+    }
     await native('mount-erofs', loops[0] ?? '', directory, '--device', loops[1] ?? '')
   } finally {
     for (const loop of loops) await run('losetup', ['--detach', loop]) // takes effect when the mount goes

@@ -2,7 +2,7 @@
 // JavaScript. The same description object under two names is one inode with two links.
 import { createHash } from 'node:crypto'
 import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
-import type { Chunk, DataLayout, Inode, InodeKind, LayerIndex, NamedInode } from '../../src/layer/layer-index.ts'
+import type { Chunk, DataLayout, Inode, InodeKind, LayerIndex, NamedInode, Xattr } from '../../src/layer/layer-index.ts'
 import type { Tree, TreeEntry } from './tree-compare.ts'
 
 export interface Attributes {
@@ -16,17 +16,18 @@ export interface Attributes {
   readonly implied?: boolean
 }
 
+/** Bytes of a file's content; what no extent covers is a hole. */
+export interface Extent { readonly offset: number, readonly content: Uint8Array }
+
 /** Names in latin1: any byte can be written. */
 export type Description = Attributes & (
   { readonly kind: 'directory', readonly entries: Readonly<Record<string, Description>> } |
   { readonly kind: 'file', readonly content: Uint8Array } |
-  { readonly kind: 'file', readonly size: number, readonly extents: ReadonlyArray<{ readonly offset: number, readonly content: Uint8Array }> } |
+  { readonly kind: 'file', readonly size: number, readonly extents: readonly Extent[] } |
   { readonly kind: 'symlink', readonly target: string } |
   { readonly kind: 'char' | 'block', readonly device: readonly [number, number] } |
   { readonly kind: 'fifo' }
 )
-
-interface Extent { readonly offset: number, readonly content: Uint8Array }
 
 export interface Layer {
   readonly index: LayerIndex
@@ -51,7 +52,8 @@ export function writeDataFile (path: string, layer: Layer, layout: DataLayout, p
     writeSync(fd, prefix)
     ftruncateSync(fd, prefix.length + layout.size)
     layer.extents.forEach((extents, position) => {
-      for (const { offset, content } of extents) writeSync(fd, content, 0, content.length, prefix.length + (layout.fileOffsets[position] ?? 0) + offset)
+      const start = prefix.length + (layout.fileOffsets[position] ?? 0)
+      for (const { offset, content } of extents) writeSync(fd, content, 0, content.length, start + offset)
     })
   } finally {
     closeSync(fd)
@@ -80,7 +82,8 @@ class Builder {
     if (node.kind !== 'directory') return position
     const entries = Object.keys(node.entries).sort().flatMap((name): NamedInode[] => {
       const child = node.entries[name]
-      return child === undefined ? [] : [{ name: Buffer.from(name, 'latin1'), inode: this.add(child, path === '/' ? `/${name}` : `${path}/${name}`) }]
+      if (child === undefined) return []
+      return [{ name: Buffer.from(name, 'latin1'), inode: this.add(child, path === '/' ? `/${name}` : `${path}/${name}`) }]
     })
     const subdirectories = Object.values(node.entries).filter((child) => child.kind === 'directory').length
     this.#inodes[position] = this.#inodeOf(node, extents, entries, 2 + subdirectories)
@@ -88,7 +91,8 @@ class Builder {
   }
 
   finish (): Layer {
-    const inodes = this.#inodes.map((inode, position) => inode.kind === 'directory' ? inode : { ...inode, linkCount: this.#paths[position]?.length ?? 0 })
+    const inodes = this.#inodes.map((inode, position) =>
+      inode.kind === 'directory' ? inode : { ...inode, linkCount: this.#paths[position]?.length ?? 0 })
     const expected = new Map<string, TreeEntry>()
     inodes.forEach((inode, position) => {
       const paths = this.#paths[position] ?? []
@@ -115,7 +119,7 @@ class Builder {
       rdevMajor,
       rdevMinor,
       target,
-      xattrs: Object.keys(node.xattrs ?? {}).sort().map((name) => ({ name: Buffer.from(name, 'latin1'), value: bytesOf(node.xattrs?.[name] ?? '') })),
+      xattrs: xattrsOf(node),
       entries,
       firstChunk,
       chunkCount: this.#chunks.length - firstChunk,
@@ -139,6 +143,10 @@ function chunksOf ({ offset, content }: Extent): Chunk[] {
   return chunks
 }
 
+function xattrsOf ({ xattrs = {} }: Attributes): Xattr[] {
+  return Object.keys(xattrs).sort().map((name) => ({ name: Buffer.from(name, 'latin1'), value: bytesOf(xattrs[name] ?? '') }))
+}
+
 function defaultMode (kind: InodeKind): number {
   return kind === 'symlink' ? 0o777 : kind === 'directory' ? 0o755 : 0o644
 }
@@ -160,7 +168,8 @@ function expectedEntry (inode: Inode, extents: readonly Extent[], sameFileAs: st
     sha256: isFile ? contentHash(inode.size, extents) : null,
     target: inode.target === null ? null : Buffer.from(inode.target).toString('latin1'),
     device: inode.kind === 'char' || inode.kind === 'block' ? `${inode.rdevMajor}:${inode.rdevMinor}` : null,
-    xattrs: Object.fromEntries(inode.xattrs.map(({ name, value }) => [Buffer.from(name).toString('latin1'), Buffer.from(value).toString('hex')])),
+    xattrs: Object.fromEntries(inode.xattrs.map(({ name, value }) =>
+      [Buffer.from(name).toString('latin1'), Buffer.from(value).toString('hex')])),
     sameFileAs,
     problems: []
   }

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import type { Attributes, Description } from './layer-from-tree.ts'
 
 const NAME_BYTE = fc.oneof(
-  { weight: 6, arbitrary: fc.constantFrom(...'abcdefgh!+-./0~'.replace('/', '')) },
+  { weight: 6, arbitrary: fc.constantFrom('a', 'b', 'c', 'd', '!', '+', '-', '.', '0', '~') },
   { weight: 1, arbitrary: fc.integer({ min: 1, max: 255 }).filter((byte) => byte !== 0x2F).map((byte) => String.fromCharCode(byte)) }
 )
 
@@ -18,7 +18,7 @@ const owner = fc.constantFrom(0, 0, 1000, 65535, 65536, 2 ** 31, 2 ** 32 - 2)
 const mtime = fc.oneof(
   { weight: 3, arbitrary: fc.constant([1_700_000_000, 0] as const) },
   { weight: 2, arbitrary: fc.tuple(fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }), fc.integer({ min: 0, max: 999_999_999 })) },
-  { weight: 1, arbitrary: fc.tuple(fc.constantFrom(-62_135_596_800, -1, 2 ** 31, 2 ** 32 + 5, 253_402_300_799), fc.constantFrom(0, 999_999_999)) }
+  { weight: 1, arbitrary: fc.tuple(fc.constantFrom(-62_135_596_800, -1, 2 ** 31, 253_402_300_799), fc.constantFrom(0, 999_999_999)) }
 )
 
 const value = fc.oneof(
@@ -40,7 +40,8 @@ function xattrs (kind: Description['kind']): fc.Arbitrary<Readonly<Record<string
 
 function attributes (kind: Description['kind']): fc.Arbitrary<Attributes> {
   const mode = kind === 'symlink' ? fc.constant(0o777) : fc.integer({ min: 0, max: 0o7777 })
-  const acl = fc.record({ withAcl: kind === 'symlink' ? fc.constant(false) : fc.integer({ min: 0, max: 9 }).map((n) => n === 0), user: fc.nat() })
+  const seldom = fc.integer({ min: 0, max: 9 }).map((n) => n === 0)
+  const acl = fc.record({ withAcl: kind === 'symlink' ? fc.constant(false) : seldom, user: fc.nat() })
   return fc.record({ mode, uid: owner, gid: owner, mtime, xattrs: xattrs(kind), acl }).map(({ acl, ...rest }) => {
     if (!acl.withAcl) return rest
     const own = { 'system.posix_acl_access': aclFor(rest.mode, acl.user) }
@@ -67,9 +68,11 @@ export function aclValue (entries: ReadonlyArray<readonly [tag: number, permissi
 
 const size = fc.oneof(fc.constantFrom(0, 1, 4095, 4096, 4097, 8192), fc.integer({ min: 0, max: 20_000 }))
 
-const content = fc.tuple(size, fc.nat(255)).map(([bytes, seed]) => Buffer.from(Array.from({ length: bytes }, (_, i) => seed + i * 7 & 0xFF)))
+const content = fc.tuple(size, fc.nat(255))
+  .map(([bytes, seed]) => Buffer.from(Array.from({ length: bytes }, (_, i) => seed + i * 7 & 0xFF)))
 
-const sparse = fc.tuple(fc.array(fc.tuple(fc.integer({ min: 0, max: 50_000 }), content), { maxLength: 3 }), fc.integer({ min: 0, max: 200_000 }))
+const withGap = fc.tuple(fc.integer({ min: 0, max: 50_000 }), content)
+const sparse = fc.tuple(fc.array(withGap, { maxLength: 3 }), fc.integer({ min: 0, max: 200_000 }))
   .map(([parts, tail]) => {
     let at = 0
     const extents = parts.filter(([, bytes]) => bytes.length > 0).map(([gap, bytes]) => {
@@ -83,14 +86,16 @@ const sparse = fc.tuple(fc.array(fc.tuple(fc.integer({ min: 0, max: 50_000 }), c
 const target = fc.oneof(fc.constantFrom('a', '/etc/passwd', 'x'.repeat(4095), 'y'.repeat(4040)), fc.stringMatching(/^[a-z./]{1,200}$/))
 const device = fc.tuple(fc.constantFrom(0, 1, 255, 4095), fc.constantFrom(0, 3, 256, 1_048_575))
 
-const leaf: fc.Arbitrary<Description> = fc.oneof(
-  { weight: 5, arbitrary: fc.tuple(attributes('file'), content).map(([rest, bytes]) => ({ kind: 'file' as const, content: bytes, ...rest })) },
-  { weight: 1, arbitrary: fc.tuple(attributes('file'), sparse).map(([rest, holes]) => ({ kind: 'file' as const, ...holes, ...rest })) },
-  { weight: 2, arbitrary: fc.tuple(attributes('symlink'), target).map(([rest, to]) => ({ kind: 'symlink' as const, target: to, ...rest })) },
-  { weight: 1, arbitrary: fc.tuple(attributes('char'), device, fc.constantFrom('char' as const, 'block' as const))
-    .map(([rest, numbers, kind]) => ({ kind, device: numbers, ...rest })) },
-  { weight: 1, arbitrary: attributes('fifo').map((rest) => ({ kind: 'fifo' as const, ...rest })) }
-)
+const file: fc.Arbitrary<Description> = fc.tuple(attributes('file'), content)
+  .map(([rest, bytes]) => ({ kind: 'file', content: bytes, ...rest }))
+const holey: fc.Arbitrary<Description> = fc.tuple(attributes('file'), sparse).map(([rest, holes]) => ({ kind: 'file', ...holes, ...rest }))
+const symlink: fc.Arbitrary<Description> = fc.tuple(attributes('symlink'), target).map(([rest, to]) => ({ kind: 'symlink', target: to, ...rest }))
+const node: fc.Arbitrary<Description> = fc.tuple(attributes('char'), device, fc.constantFrom('char' as const, 'block' as const))
+  .map(([rest, numbers, kind]) => ({ kind, device: numbers, ...rest }))
+const fifo: fc.Arbitrary<Description> = attributes('fifo').map((rest) => ({ kind: 'fifo', ...rest }))
+
+const leaf = fc.oneof({ weight: 5, arbitrary: file }, { weight: 1, arbitrary: holey }, { weight: 2, arbitrary: symlink },
+  { weight: 1, arbitrary: node }, { weight: 1, arbitrary: fifo })
 
 function directory (child: fc.Arbitrary<Description>, maxLength: number): fc.Arbitrary<Description> {
   return fc.tuple(attributes('directory'), fc.array(fc.tuple(name, child), { maxLength }))

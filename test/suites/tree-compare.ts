@@ -23,12 +23,14 @@ export interface TreeEntry {
   readonly problems: readonly string[]
 }
 
+const SECOND = 1_000_000_000n
+
 export type Tree = ReadonlyMap<string, TreeEntry>
 
 export interface CompareOptions {
   /** Default: every path's mtime is compared. */
   readonly ignoreMtimeOf?: readonly string[]
-  /** For sources that round times to seconds. */
+  /** For sources that round times to whole seconds: such a time may stand for any within a second of it. */
   readonly mtimeInSeconds?: boolean
 }
 
@@ -49,15 +51,15 @@ export function compareTrees (actual: Tree, expected: Tree, options: CompareOpti
 
 function compareEntries (is: TreeEntry, should: TreeEntry, path: string, options: CompareOptions): string[] {
   const differences = [...is.problems, ...should.problems].map((problem) => `${JSON.stringify(path)}: ${problem}`)
-  const check = (field: string, a: unknown, b: unknown): void => {
-    if (b !== null && a !== b) differences.push(`${JSON.stringify(path)}: ${field} is ${String(a)}, should be ${String(b)}`)
+  const check = (field: string, a: string | number | bigint | null, b: string | number | bigint | null): void => {
+    if (b !== null && a !== b) differences.push(`${JSON.stringify(path)}: ${field} is ${a}, should be ${b}`)
   }
   check('type', is.type, should.type)
   check('mode', is.mode.toString(8), should.mode.toString(8))
   check('owner', `${is.uid}:${is.gid}`, `${should.uid}:${should.gid}`)
   if (options.ignoreMtimeOf?.includes(path) !== true) {
-    const unit = options.mtimeInSeconds === true ? 1_000_000_000n : 1n
-    check('mtime', floorTo(is.mtimeNs, unit), floorTo(should.mtimeNs, unit))
+    const rounded = options.mtimeInSeconds === true && isWithinSecond(is.mtimeNs, should.mtimeNs)
+    check('mtime', rounded ? should.mtimeNs : is.mtimeNs, should.mtimeNs)
   }
   for (const field of ['size', 'links', 'sha256', 'target', 'device'] as const) check(field, is[field], should[field])
   check('same file', is.sameFileAs ?? 'none', should.sameFileAs ?? 'none')
@@ -65,9 +67,9 @@ function compareEntries (is: TreeEntry, should: TreeEntry, path: string, options
   return differences
 }
 
-function floorTo (value: bigint, unit: bigint): bigint {
-  const rest = ((value % unit) + unit) % unit
-  return value - rest
+function isWithinSecond (rounded: bigint, exact: bigint): boolean {
+  const apart = rounded - exact
+  return rounded % SECOND === 0n && apart < SECOND && apart > -SECOND
 }
 
 function xattrText (xattrs: Readonly<Record<string, string>>): string {

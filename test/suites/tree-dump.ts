@@ -32,8 +32,13 @@ interface DumpLine {
   readonly problems: readonly string[]
 }
 
+export interface DumpOptions {
+  /** Default true. Overlayfs over several file systems gives lstat other inode numbers than readdir. */
+  readonly sameDirentNumbers?: boolean
+}
+
 /** Everything below `directory`, itself as `/`. */
-export async function dumpTree (directory: string): Promise<Tree> {
+export async function dumpTree (directory: string, options: DumpOptions = {}): Promise<Tree> {
   const { stdout } = await run(await treeDumpProgram(), [directory], { maxBuffer: 2 ** 30, encoding: 'latin1' })
   const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as DumpLine)
   const firstPaths = new Map<string, string>()
@@ -46,14 +51,16 @@ export async function dumpTree (directory: string): Promise<Tree> {
   for (const line of lines) shared.set(inodeOf(line), (shared.get(inodeOf(line)) ?? 0) + 1)
   return new Map(lines.map((line) => {
     const several = line.type !== 'directory' && (shared.get(inodeOf(line)) ?? 0) > 1
-    return [latin1(line.path), entryOf(line, several ? firstPaths.get(inodeOf(line)) ?? null : null)]
+    return [latin1(line.path), entryOf(line, several ? firstPaths.get(inodeOf(line)) ?? null : null, options)]
   }))
 }
 
-function entryOf (line: DumpLine, sameFileAs: string | null): TreeEntry {
+function entryOf (line: DumpLine, sameFileAs: string | null, options: DumpOptions): TreeEntry {
   const isFile = line.type === 'file'
   const problems = line.problems.map(latin1)
-  if (line.direntIno !== line.ino) problems.push(`readdir says inode ${line.direntIno}, lstat ${line.ino}`)
+  if (line.direntIno !== line.ino && options.sameDirentNumbers !== false) {
+    problems.push(`readdir says inode ${line.direntIno}, lstat ${line.ino}`)
+  }
   return {
     type: line.type,
     mode: line.mode,
@@ -65,7 +72,8 @@ function entryOf (line: DumpLine, sameFileAs: string | null): TreeEntry {
     sha256: isFile ? line.sha256 : null,
     target: line.type === 'symlink' ? latin1(line.target) : null,
     device: line.type === 'char' || line.type === 'block' ? `${line.major}:${line.minor}` : null,
-    xattrs: Object.fromEntries(Object.entries(line.xattrs).map(([name, value]) => [latin1(name), Buffer.from(value, 'base64').toString('hex')])),
+    xattrs: Object.fromEntries(Object.entries(line.xattrs).map(([name, value]) =>
+      [latin1(name), Buffer.from(value, 'base64').toString('hex')])),
     sameFileAs,
     problems
   }
@@ -79,7 +87,8 @@ function latin1 (base64: string): string {
   return Buffer.from(base64, 'base64').toString('latin1')
 }
 
-async function treeDumpProgram (): Promise<string> {
+/** Its path, compiled when its source is newer. */
+export async function treeDumpProgram (): Promise<string> {
   if (existsSync(PROGRAM) && statSync(PROGRAM).mtimeMs > statSync(SOURCE).mtimeMs) return PROGRAM
   mkdirSync(join(ROOT, 'build/test'), { recursive: true })
   const fresh = `${PROGRAM}.${randomUUID()}` // several test files may compile at once; the rename is atomic
