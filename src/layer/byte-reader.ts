@@ -79,3 +79,9 @@ export class ByteReader {
     await this.#source.return?.()
   }
 }
+
+/** Reads a stream to its end for its effects. */
+export async function drain (stream: AsyncIterable<unknown>): Promise<void> {
+  const iterator = stream[Symbol.asyncIterator]()
+  while ((await iterator.next()).done !== true);
+}

@@ -4,6 +4,7 @@
 import { hasCode, SnapshotterError } from '../base/errors.ts'
 import { INFLATE_RATIO_MAX, LAYER_UNPACKED_BYTES_MAX } from '../base/limits.ts'
 import { type Digest, DigestStream } from '../verify/digest.ts'
+import { drain } from './byte-reader.ts'
 import { type InflatedPiece, inflateMembers } from './gzip-members.ts'
 import { checkLayerMediaType, compressionOf } from './media-type.ts'
 
@@ -78,7 +79,7 @@ export class LayerStream {
       return result
     } catch (error) {
       if (!hasCode(error, 'LAYER_INVALID', 'TOC_INVALID', 'MEDIA_TYPE_UNSUPPORTED')) throw error
-      for await (const bytes of this.#blob()) void bytes
+      await drain(this.#blob())
       this.#checkBlob(error)
       throw error
     } finally {

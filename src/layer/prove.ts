@@ -3,6 +3,7 @@
 // mean two file trees. Publish runs it before it prints a CID, `verify` always, the daemon in the background.
 import { SnapshotterError } from '../base/errors.ts'
 import { type Digest, DigestStream } from '../verify/digest.ts'
+import { drain } from './byte-reader.ts'
 import { firstDifference } from './compare-trees.ts'
 import { freeze, type Frozen } from './freeze.ts'
 import type { LayerEntry } from './layer-entry.ts'
@@ -30,7 +31,7 @@ export interface LayerProof {
 export async function proveLayer (layer: LayerToProve): Promise<LayerProof> {
   const source = new LayerStream(layer)
   await source.whole(async () => {
-    if (layer.toc === undefined) for await (const piece of source.pieces()) void piece
+    if (layer.toc === undefined) await drain(source.pieces())
     else await proveToc(source, layer.toc.index, layer.toc.digest)
   })
   return { blobBytes: source.blobBytes, tarBytes: source.tarBytes, chunks: layer.toc?.index.chunks.length ?? 0 }

@@ -4,30 +4,27 @@ import { SnapshotterError } from '../base/errors.ts'
 import { excerpt } from '../base/bytes.ts'
 import { isJsonObject, type JsonObject, type JsonValue } from '../oci/strict-json.ts'
 import { isDigest } from '../verify/digest.ts'
-import { type EntryType, NO_XATTRS, show } from './layer-entry.ts'
+import { type EntryType, type LayerEntry, NO_XATTRS } from './layer-entry.ts'
 import { type Instant, parseRfc3339 } from './rfc3339.ts'
 
-export interface TocEntry {
-  /** As a binary string, without `..`. */
-  readonly name: string
+/** A layer entry with its place in the blob, or one more chunk of the file before it. */
+export interface TocEntry extends Omit<LayerEntry, 'type'> {
   readonly type: EntryType | 'chunk'
-  readonly size: number
-  readonly modtime: Instant
-  readonly linkName: string
-  readonly mode: number
-  readonly uid: number
-  readonly gid: number
-  readonly devMajor: number
-  readonly devMinor: number
-  readonly xattrs: ReadonlyMap<string, Uint8Array>
-  /** sha256 of the whole file, 32 bytes, or null. */
-  readonly digest: Uint8Array | null
+  /** Of the whole file as text, or empty. */
+  readonly digest: string
   readonly offset: number
   readonly chunkOffset: number
   /** 0: to the end of the file. */
   readonly chunkSize: number
-  readonly chunkDigest: Uint8Array | null
+  readonly chunkDigest: string
   readonly innerOffset: number
+}
+
+/** What messages say about the entry. */
+interface Where {
+  readonly toc: string
+  readonly position: number
+  readonly name: string
 }
 
 const TYPES: ReadonlyMap<string, TocEntry['type']> = new Map([
@@ -39,27 +36,30 @@ const KNOWN = new Set(['name', 'type', 'size', 'modtime', 'linkName', 'mode', 'u
 const KNOWN_LOWER = new Set([...KNOWN].map((key) => key.toLowerCase()))
 const EPOCH: Instant = { seconds: 0, nanoseconds: 0 }
 
-/** @throws TOC_INVALID; `what` names layer and position. */
-export function decodeTocEntry (value: JsonValue, what: string): TocEntry {
-  if (!isJsonObject(value)) throw invalid(what, 'is no object')
-  for (const key in value) {
-    if (!KNOWN.has(key) && isLookAlike(key)) throw invalid(what, `has the field ${JSON.stringify(key.slice(0, 40))}, which Go takes for another`)
-  }
-  const name = nameOf(value, what)
-  const where = `${what} ${show(name)}`
+/** The entry at `position` of `toc` (a name for messages). @throws TOC_INVALID */
+export function decodeTocEntry (value: JsonValue, toc: string, position: number): TocEntry {
+  if (!isJsonObject(value)) throw invalid({ toc, position, name: '' }, 'is no object')
+  const name = textOf(value, 'name', { toc, position, name: '' })
+  const where = { toc, position, name }
+  for (const key in value) if (!KNOWN.has(key)) refuseLookAlike(key, where)
+  const path = toBinary(name)
+  if (path.includes('\0') || (path.includes('..') && path.split('/').includes('..'))) throw invalid(where, 'has NUL or ".." in its name')
   const type = TYPES.get(textOf(value, 'type', where))
   if (type === undefined) throw invalid(where, 'has an unknown type')
+  const isLink = type === 'symlink' || type === 'hardlink'
+  const mtime = timeOf(value, where)
   return {
-    name,
+    path,
     type,
-    size: countOf(value, 'size', where),
-    modtime: timeOf(value, where),
-    linkName: toBinary(textOf(value, 'linkName', where)),
     mode: countOf(value, 'mode', where) & 0o7777,
     uid: countOf(value, 'uid', where),
     gid: countOf(value, 'gid', where),
-    devMajor: countOf(value, 'devMajor', where),
-    devMinor: countOf(value, 'devMinor', where),
+    mtimeSeconds: mtime.seconds,
+    mtimeNanoseconds: mtime.nanoseconds,
+    size: type === 'file' ? countOf(value, 'size', where) : 0,
+    deviceMajor: countOf(value, 'devMajor', where),
+    deviceMinor: countOf(value, 'devMinor', where),
+    linkTarget: isLink ? toBinary(textOf(value, 'linkName', where)) : '',
     xattrs: xattrsOf(value, where),
     digest: digestOf(value, 'digest', where),
     offset: countOf(value, 'offset', where),
@@ -70,49 +70,45 @@ export function decodeTocEntry (value: JsonValue, what: string): TocEntry {
   }
 }
 
-function isLookAlike (key: string): boolean {
-  // Go folds two letters from outside ASCII onto k and s.
-  return KNOWN_LOWER.has(key.replaceAll('\u212a', 'k').replaceAll('\u017f', 's').toLowerCase())
+/** Go's decoder ignores case, and folds two letters from outside ASCII onto k and s. */
+function refuseLookAlike (key: string, where: Where): void {
+  const folded = key.replaceAll('\u212a', 'k').replaceAll('\u017f', 's').toLowerCase()
+  if (KNOWN_LOWER.has(folded)) throw invalid(where, `has the field ${JSON.stringify(key.slice(0, 40))}, which Go takes for another`)
 }
 
-function nameOf (value: JsonObject, what: string): string {
-  const name = toBinary(textOf(value, 'name', what))
-  if (name.includes('\0') || (name.includes('..') && name.split('/').includes('..'))) {
-    throw invalid(what, `has the name ${show(name)}: NUL and ".." have no place in it`)
-  }
-  return name
-}
-
-function textOf (value: JsonObject, key: string, where: string): string {
+function textOf (value: JsonObject, key: string, where: Where): string {
   const text = value[key]
   if (text === undefined) return ''
   if (typeof text !== 'string') throw invalid(where, `has a ${key} that is no text`)
   return text
 }
 
-function countOf (value: JsonObject, key: string, where: string): number {
+function countOf (value: JsonObject, key: string, where: Where): number {
   const count = value[key]
   if (count === undefined) return 0
   if (typeof count !== 'number' || !Number.isSafeInteger(count) || count < 0) throw invalid(where, `has a ${key} that is no whole number`)
   return count
 }
 
+// Most entries of a layer share few times.
+let lastTime: { readonly text: string, readonly time: Instant } = { text: '', time: EPOCH }
+
 /** No modtime means 1970: that is how stargz writes it. */
-function timeOf (value: JsonObject, where: string): Instant {
+function timeOf (value: JsonObject, where: Where): Instant {
   const text = textOf(value, 'modtime', where)
-  const time = text === '' ? EPOCH : parseRfc3339(text)
+  const time = text === '' ? EPOCH : text === lastTime.text ? lastTime.time : parseRfc3339(text)
   if (time === null) throw invalid(where, `has the modtime ${JSON.stringify(text.slice(0, 40))}, which is no RFC 3339 time`)
+  lastTime = { text, time }
   return time
 }
 
-function digestOf (value: JsonObject, key: string, where: string): Uint8Array | null {
+function digestOf (value: JsonObject, key: string, where: Where): string {
   const text = textOf(value, key, where)
-  if (text === '') return null
-  if (!isDigest(text)) throw invalid(where, `has a ${key} that is no sha256 digest`)
-  return Buffer.from(text.slice('sha256:'.length), 'hex')
+  if (text !== '' && !isDigest(text)) throw invalid(where, `has a ${key} that is no sha256 digest`)
+  return text
 }
 
-function xattrsOf (value: JsonObject, where: string): ReadonlyMap<string, Uint8Array> {
+function xattrsOf (value: JsonObject, where: Where): ReadonlyMap<string, Uint8Array> {
   const given = value['xattrs']
   if (given === undefined) return NO_XATTRS
   if (!isJsonObject(given)) throw invalid(where, 'has xattrs that are no object')
@@ -135,6 +131,6 @@ function toBinary (text: string): string {
   return /^[\x00-\x7f]*$/.test(text) ? text : Buffer.from(text, 'utf8').toString('latin1')
 }
 
-function invalid (what: string, why: string): SnapshotterError {
-  return new SnapshotterError('TOC_INVALID', `${what} ${why}`)
+function invalid ({ toc, position, name }: Where, why: string): SnapshotterError {
+  return new SnapshotterError('TOC_INVALID', `${toc}: entry ${position} ${JSON.stringify(name.slice(0, 120))} ${why}`)
 }

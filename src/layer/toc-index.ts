@@ -25,7 +25,7 @@ export function indexToc (json: Uint8Array, tocOffset: number, tocDigest: Digest
   const what = `TOC ${tocDigest}`
   const entries = entriesOf(parseStrictJson(json, { what, code: 'TOC_INVALID', bytesMax: TOC_BYTES_MAX }), what)
   const builder = new TocIndexBuilder(tocOffset, what)
-  for (const [position, entry] of entries.entries()) builder.add(decodeTocEntry(entry, `${what}: entry ${position}`))
+  for (const [position, entry] of entries.entries()) builder.add(decodeTocEntry(entry, what, position))
   return builder.finish()
 }
 
@@ -61,18 +61,18 @@ class TocIndexBuilder {
   }
 
   add (entry: TocEntry): void {
-    if (entry.type === 'chunk') {
+    if (!isNode(entry)) {
       this.#addChunk(entry)
       return
     }
     this.#closeFile()
     if (entry.offset !== 0 && entry.size === 0) this.#enterMember(entry)
-    const node = this.#tree.apply(asLayerEntry(entry))
+    const node = this.#tree.apply(entry)
     if (entry.type !== 'file') return
     if (entry.size > DATA_DEVICE_BYTES_MAX) throw this.#limit(entry, 'size', entry.size, DATA_DEVICE_BYTES_MAX)
     this.#file = { entry, node, chunks: [], covered: 0 }
     if (entry.size > 0) this.#addChunk(entry)
-    if (isNamed(entry, PREFETCH_LANDMARK)) this.#landmark = { offset: entry.offset, inner: entry.innerOffset > 0 }
+    if (entry.path.endsWith(PREFETCH_LANDMARK) && sameName(entry.path, PREFETCH_LANDMARK)) this.#landmark = { offset: entry.offset, inner: entry.innerOffset > 0 }
   }
 
   finish (): LayerIndex {
@@ -83,22 +83,23 @@ class TocIndexBuilder {
 
   #addChunk (entry: TocEntry): void {
     const file = this.#file
-    if (file === null || cleanName(entry.name) !== cleanName(file.entry.name)) throw this.#invalid(entry, 'is a chunk of no file before it')
+    if (file === null || !sameName(entry.path, file.entry.path)) throw this.#invalid(entry, 'is a chunk of no file before it')
     const size = entry.chunkSize === 0 ? file.entry.size - entry.chunkOffset : entry.chunkSize
     if (entry.chunkOffset !== file.covered || size <= 0 || entry.chunkOffset + size > file.entry.size) {
       throw this.#invalid(entry, `has a chunk of ${size} bytes at ${entry.chunkOffset}; ${file.covered} of ${file.entry.size} are covered`)
     }
     if (size > CHUNK_BYTES_MAX) throw this.#limit(entry, 'chunk', size, CHUNK_BYTES_MAX)
-    if (entry.chunkDigest === null) throw this.#invalid(entry, 'has a chunk without chunkDigest')
-    if (size === file.entry.size && file.entry.digest !== null && Buffer.compare(file.entry.digest, entry.chunkDigest) !== 0) {
+    if (entry.chunkDigest === '') throw this.#invalid(entry, 'has a chunk without chunkDigest')
+    if (size === file.entry.size && file.entry.digest !== '' && file.entry.digest !== entry.chunkDigest) {
       throw this.#invalid(entry, 'has one chunk, but digest and chunkDigest differ')
     }
     this.#enterMember(entry)
     if (entry.innerOffset < this.#innerEnd) throw this.#invalid(entry, `overlaps the chunk before it in the member at ${entry.offset}`)
     this.#innerEnd = entry.innerOffset + size
     if (this.#innerEnd > MEMBER_INNER_BYTES_MAX) throw this.#limit(entry, 'place in its member', this.#innerEnd, MEMBER_INNER_BYTES_MAX)
-    const { chunkOffset, chunkDigest, offset, innerOffset } = entry
-    const chunk: OpenChunk = { fileOffset: chunkOffset, size, digest: chunkDigest, offset, length: 0, innerOffset }
+    const { chunkOffset, offset, innerOffset } = entry
+    const digest = Buffer.from(entry.chunkDigest.slice('sha256:'.length), 'hex')
+    const chunk: OpenChunk = { fileOffset: chunkOffset, size, digest, offset, length: 0, innerOffset }
     this.#member.push(chunk)
     file.chunks.push(chunk)
     file.covered += size
@@ -138,33 +139,20 @@ class TocIndexBuilder {
   }
 
   #invalid (entry: TocEntry, why: string): SnapshotterError {
-    return new SnapshotterError('TOC_INVALID', `${this.#what}: ${show(entry.name)} ${why}`)
+    return new SnapshotterError('TOC_INVALID', `${this.#what}: ${show(entry.path)} ${why}`)
   }
 
   #limit (entry: TocEntry, which: string, value: number, max: number): SnapshotterError {
-    return new SnapshotterError('LIMIT_EXCEEDED', `${this.#what}: ${show(entry.name)}: ${which} of ${value} bytes, limit ${max}`)
+    return new SnapshotterError('LIMIT_EXCEEDED', `${this.#what}: ${show(entry.path)}: ${which} of ${value} bytes, limit ${max}`)
   }
 }
 
-function asLayerEntry (entry: TocEntry): LayerEntry {
-  return {
-    path: entry.name,
-    type: entry.type === 'chunk' ? 'file' : entry.type,
-    mode: entry.mode,
-    uid: entry.uid,
-    gid: entry.gid,
-    mtimeSeconds: entry.modtime.seconds,
-    mtimeNanoseconds: entry.modtime.nanoseconds,
-    size: entry.type === 'file' ? entry.size : 0,
-    deviceMajor: entry.devMajor,
-    deviceMinor: entry.devMinor,
-    linkTarget: entry.type === 'symlink' || entry.type === 'hardlink' ? entry.linkName : '',
-    xattrs: entry.xattrs
-  }
+function isNode (entry: TocEntry): entry is TocEntry & LayerEntry {
+  return entry.type !== 'chunk'
 }
 
-function isNamed (entry: TocEntry, name: string): boolean {
-  return cleanName(entry.name) === name
+function sameName (a: string, b: string): boolean {
+  return a === b || cleanName(a) === cleanName(b)
 }
 
 function cleanName (name: string): string {

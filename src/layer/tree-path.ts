@@ -53,8 +53,8 @@ export function resolveLinks (root: TreeNode, components: readonly string[], ori
 
 function firstLink (root: TreeNode, path: readonly string[]): { at: number, target: string } | null {
   let node: TreeNode | undefined = root
-  for (const [at, name] of path.entries()) {
-    node = node.entries?.get(name)
+  for (let at = 0; at < path.length; at++) {
+    node = node.entries?.get(path[at] ?? '')
     if (node === undefined) return null
     if (node.kind === 'symlink') return { at, target: node.target }
   }

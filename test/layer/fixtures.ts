@@ -4,7 +4,6 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { extract } from 'tar-stream'
-import type { LayerIndex } from '../../src/layer/layer-index.ts'
 import type { DataSink } from '../../src/layer/plain-layer.ts'
 import type { RangeReader } from '../../src/layer/estargz.ts'
 import { type Digest, digestOf, parseDigest } from '../../src/verify/digest.ts'
@@ -55,13 +54,13 @@ export async function imageLayers (file: string): Promise<FixtureLayer[]> {
 
 function ociLayers (files: ReadonlyMap<string, Uint8Array>): FixtureLayer[] {
   const blob = (digest: string): Uint8Array => need(files, `blobs/sha256/${digest.slice(7)}`)
-  const json = <T>(bytes: Uint8Array): T => JSON.parse(Buffer.from(bytes).toString()) as T
-  let descriptors = json<{ manifests: Descriptor[] }>(need(files, 'index.json')).manifests
+  const json = (bytes: Uint8Array): unknown => JSON.parse(Buffer.from(bytes).toString())
+  let descriptors = (json(need(files, 'index.json')) as { manifests: Descriptor[] }).manifests
   for (;;) {
-    const image = descriptors.map(({ digest }) => json<Partial<Manifest> & { manifests?: Descriptor[] }>(blob(digest)))
+    const image = descriptors.map(({ digest }) => json(blob(digest)) as Partial<Manifest> & { manifests?: Descriptor[] })
     const manifest = image.find((document) => document.layers !== undefined && document.config?.mediaType.includes('image.config'))
     if (manifest?.layers !== undefined && manifest.config !== undefined) {
-      const { rootfs } = json<{ rootfs: { diff_ids: string[] } }>(blob(manifest.config.digest))
+      const { rootfs } = json(blob(manifest.config.digest)) as { rootfs: { diff_ids: string[] } }
       return manifest.layers.map((layer, i) => ({
         digest: parseDigest(layer.digest),
         diffId: parseDigest(rootfs.diff_ids[i] ?? ''),
@@ -143,8 +142,6 @@ export class MemorySink implements DataSink {
     this.data = Buffer.concat([this.data, Buffer.alloc(Math.max(size, 2 * this.data.byteLength) - this.data.byteLength)])
   }
 }
-
-export type ContentOf = (index: LayerIndex, inode: number) => Uint8Array
 
 export function sha256Hex (bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex')
