@@ -5,7 +5,7 @@ import { asSnapshotterError, type ErrorCode, grpcStatusOf, isSnapshotterError, S
 /** What a handler answers instead of a result. */
 export function toStatus (error: unknown): StatusObject {
   const ours = asSnapshotterError(error)
-  return { code: grpcStatusOf(ours.code), details: ours.line, metadata: new Metadata() }
+  return { code: status[status[grpcStatusOf(ours.code)] as keyof typeof status], details: ours.line, metadata: new Metadata() }
 }
 
 const CODES: Readonly<Partial<Record<number, ErrorCode>>> = {

@@ -163,7 +163,7 @@ export class Snapshotter {
   async #create (kind: 'active' | 'view', key: string, parent: string, labels: Labels): Promise<Mount[]> {
     this.#refuseTaken(acceptKey(key))
     this.#store.requireParent(parent)
-    const parents = parent === '' ? [] : this.#store.chain(parent)
+    const parents: readonly StoredSnapshot[] = parent === '' ? [] : this.#store.chain(parent)
     await this.#lazy.check(parents)
     const nearest = parents[0]
     const owner = nearest === undefined ? null : await ownerOf(this.#directories.fs(nearest.id))

@@ -1,0 +1,81 @@
+// The remote-snapshot handshake as a client leads it: Prepare each chain ID bottom up, hear AlreadyExists, find the
+// committed snapshot. Anything else means that the layer would have to be downloaded, and is an error here.
+import { randomBytes } from 'node:crypto'
+import { sleep, systemClock } from '../base/clock.ts'
+import { asSnapshotterError, hasCode, SnapshotterError } from '../base/errors.ts'
+import { CONTAINERD_REDIAL_MS, CONTAINERD_RETRY_MS, LABEL_BYTES_MAX } from '../base/limits.ts'
+import type { ImagePlan, PlannedLayer } from '../image/plan.ts'
+import { LABEL_PREFIX, LABEL_SNAPSHOT_REF } from '../snapshots/snapshot.ts'
+import type { ContainerdClient } from './containerd-client.ts'
+import type { StringMap, WireSnapshotInfo } from './wire.ts'
+
+export interface LayerContext {
+  readonly client: ContainerdClient
+  readonly plan: ImagePlan
+  /** The image's name in containerd. */
+  readonly name: string
+  readonly snapshotter: string
+  readonly lease: string
+}
+
+const PREPARE_TRIES = 3 // as containerd's unpacker: the collector may sweep between two calls
+
+/** @throws FAILED_PRECONDITION when the snapshotter did not take the layer; UNAVAILABLE when it is away. */
+export async function prepareLayer (context: LayerContext, layer: PlannedLayer, parent: string): Promise<void> {
+  for (let tries = 0; tries < PREPARE_TRIES; tries++) {
+    await prepareOnce(context, layer, parent)
+    const info = await statOrNull(context, layer.chainId)
+    if (info === null) continue
+    if (info.kind === 'COMMITTED') return
+    throw new SnapshotterError('FAILED_PRECONDITION', `snapshot ${layer.chainId} in ${context.snapshotter} is ${info.kind}, not committed`)
+  }
+  throw new SnapshotterError('CONTAINERD', `snapshot ${layer.chainId} was collected ${PREPARE_TRIES} times while it was being prepared`)
+}
+
+async function prepareOnce ({ client, plan, name, snapshotter, lease }: LayerContext, layer: PlannedLayer, parent: string): Promise<void> {
+  const key = `extract-${randomBytes(6).toString('hex')} ${layer.chainId}`
+  const request = { snapshotter, key, parent, labels: labelsOf(plan, layer, name) }
+  const started = systemClock.monotonicMs()
+  while (true) {
+    try {
+      await client.prepare(request, lease)
+      break
+    } catch (error) {
+      if (hasCode(error, 'ALREADY_EXISTS')) return
+      if (!hasCode(error, 'UNAVAILABLE')) throw error
+      // containerd backs off before it dials a plugin again that was restarted.
+      const mayDial = asSnapshotterError(error).message.includes('connection error')
+      if (!mayDial || systemClock.monotonicMs() - started > CONTAINERD_REDIAL_MS) throw away(error, snapshotter)
+      await sleep(CONTAINERD_RETRY_MS)
+    }
+  }
+  await client.removeSnapshot(snapshotter, key)
+  throw new SnapshotterError('FAILED_PRECONDITION',
+    `snapshotter ${snapshotter} did not mount layer ${layer.digest} (chain ID ${layer.chainId}) lazily; does it know the image ${plan.canonical}?`)
+}
+
+async function statOrNull ({ client, snapshotter }: LayerContext, chainId: string): Promise<WireSnapshotInfo | null> {
+  try {
+    return await client.statSnapshot(snapshotter, chainId)
+  } catch (error) {
+    if (hasCode(error, 'NOT_FOUND')) return null
+    throw error
+  }
+}
+
+/** What a CRI pull would send, and the layer's own annotations; containerd refuses pairs over its limit. */
+function labelsOf (plan: ImagePlan, layer: PlannedLayer, name: string): StringMap {
+  const annotations = Object.entries(layer.annotations).filter(([key]) => key.startsWith(LABEL_PREFIX))
+  const labels = Object.entries({
+    ...Object.fromEntries(annotations),
+    [`${LABEL_PREFIX}cri.image-ref`]: name,
+    [`${LABEL_PREFIX}cri.manifest-digest`]: plan.manifest.digest,
+    [`${LABEL_PREFIX}cri.layer-digest`]: layer.digest,
+    [LABEL_SNAPSHOT_REF]: layer.chainId
+  })
+  return Object.fromEntries(labels.filter(([key, value]) => Buffer.byteLength(key) + Buffer.byteLength(value) <= LABEL_BYTES_MAX))
+}
+
+function away (error: unknown, snapshotter: string): SnapshotterError {
+  return new SnapshotterError('UNAVAILABLE', `${asSnapshotterError(error).message}; does the daemon behind proxy plugin ${snapshotter} run?`, {}, { cause: error })
+}

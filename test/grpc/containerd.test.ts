@@ -1,0 +1,280 @@
+// Real containerd, real runc, our gRPC server; the lazy layers are directories that tests bind.
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, readlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { SnapshotterError } from '../../src/base/errors.ts'
+import { silentLog } from '../../src/base/log.ts'
+import { ContainerdClient } from '../../src/grpc/containerd-client.ts'
+import { pullImage, type PulledImage, type PullImageInit } from '../../src/grpc/pull-image.ts'
+import { type GrpcServer, serveSnapshots } from '../../src/grpc/server.ts'
+import { Snapshotters } from '../../src/snapshots/snapshotters.ts'
+import { BindLayers, mountsBelow } from '../suites/bind-layers.ts'
+import { containerdVersions, PrivateContainerd } from '../suites/containerd.ts'
+import { wipe } from '../suites/mounts.ts'
+import { type TinyImage, tinyImage } from '../suites/tiny-image.ts'
+
+const PLUGIN = 'ipfs'
+const NAME = 'example.test/pulled:latest'
+const shared = mkdtempSync(join(tmpdir(), 'ct-'))
+const versions = containerdVersions()
+let image: TinyImage
+let other: TinyImage
+
+beforeAll(() => {
+  image = tinyImage(join(shared, 'image'))
+  other = tinyImage(join(shared, 'other'), 'two')
+})
+afterAll(() => wipe(shared))
+
+describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: '' }])('containerd $version', ({ version, directory }) => {
+  const run = versions.length > 0 ? test : test.skip
+  let folder: string
+  let layers: BindLayers
+  let snapshotters: Snapshotters
+  let server: GrpcServer
+  let containerd: PrivateContainerd
+
+  beforeEach(async () => {
+    if (versions.length === 0) return
+    folder = mkdtempSync(join(tmpdir(), 'ct-'))
+    layers = new BindLayers(image.plan.layers.map((layer, at) => [layer.chainId, image.directories[at] ?? '']))
+    snapshotters = await Snapshotters.open({ root: join(folder, 'snap'), layers, log: silentLog })
+    server = await serveSnapshots({ address: join(folder, 'snap.sock'), snapshotters, log: silentLog })
+    containerd = await PrivateContainerd.start({ folder: join(folder, 'c'), binaries: { version, directory }, snapshotters: { [PLUGIN]: server.address } })
+  })
+  afterEach(async () => {
+    if (versions.length === 0) return
+    await containerd.stop()
+    await server.stop()
+    await snapshotters.close()
+    wipe(folder)
+  })
+
+  const pull = async (init: Partial<PullImageInit> = {}): Promise<PulledImage> =>
+    await pullImage({ plan: image.plan, address: containerd.address, namespace: 'default', name: NAME, snapshotter: PLUGIN, snapshotterAddress: server.address, ...init })
+  const runContainer = async (namespace: string, name: string, id: string, ...command: string[]): Promise<string> =>
+    await containerd.ctr('-n', namespace, 'run', '--rm', '--snapshotter', PLUGIN, name, id, ...command)
+  const countOf = async (...args: string[]): Promise<number> =>
+    (await containerd.ctr(...args)).trim().split('\n').filter((line) => line !== '').length
+  /** Everything that could be left in a namespace: images, blobs, leases, snapshots. */
+  const leftovers = async (namespace = 'default'): Promise<number[]> => [
+    await countOf('-n', namespace, 'images', 'ls', '-q'), await countOf('-n', namespace, 'content', 'ls', '-q'),
+    await countOf('-n', namespace, 'leases', 'ls', '-q'), await countOf('-n', namespace, 'snapshots', '--snapshotter', PLUGIN, 'ls') - 1
+  ]
+
+  run('imports an image into ordinary snapshots and runs it', async () => {
+    await containerd.ctr('images', 'import', '--snapshotter', PLUGIN, other.archive)
+    expect(await runContainer('default', other.name, 'c1', '/bin/tiny', 'cat', '/etc/message', '/etc/base')).toBe('from the upper layer two\nbase two\n')
+    expect(await runContainer('default', other.name, 'c2', '/bin/tiny', 'write', '/etc/message', 'changed')).toBe('changed')
+    expect(layers.requests.filter(({ chainId }) => layers.known.has(chainId))).toEqual([])
+  })
+
+  run('answers a Prepare that carries nothing but a chain ID', async () => {
+    const client = new ContainerdClient({ address: containerd.address, namespace: 'default' })
+    await client.createLease('mine', {})
+    for (const { chainId } of image.plan.layers) await client.addResource('mine', { type: `snapshots/${PLUGIN}`, id: chainId })
+    let parent = ''
+    for (const { chainId } of image.plan.layers) {
+      await expect(client.prepare({ snapshotter: PLUGIN, key: `extract ${chainId}`, parent, labels: { 'containerd.io/snapshot.ref': chainId } }, 'mine'))
+        .rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+      expect(await client.statSnapshot(PLUGIN, chainId)).toMatchObject({ kind: 'COMMITTED', parent, name: chainId })
+      parent = chainId
+    }
+    client.close()
+    expect(layers.requests.map(({ labels }) => Object.keys(labels))).toEqual([['containerd.io/snapshot.ref'], ['containerd.io/snapshot.ref']])
+  })
+
+  run('pulls an image whose layers stay away, and runs it after a forced collection', async () => {
+    const events: string[] = []
+    const pulled = await pull({ onProgress: (event) => events.push(event.type) })
+    expect(pulled).toMatchObject({ target: { digest: image.plan.index?.digest }, chainId: image.plan.layers.at(-1)?.chainId })
+    expect(events).toEqual(['blob', 'blob', 'blob', 'layer', 'layer', 'image'])
+    expect(layers.requests[1]?.labels).toMatchObject({
+      'containerd.io/snapshot/test.cid': 'layer-1',
+      'containerd.io/snapshot/cri.layer-digest': image.plan.layers[1]?.digest,
+      'containerd.io/snapshot/cri.manifest-digest': image.plan.manifest.digest
+    })
+    expect(layers.requests[1]?.labels).not.toHaveProperty('org.example.other')
+
+    await containerd.collectGarbage()
+    expect(await leftovers()).toEqual([1, 3, 0, 2])
+    expect(await containerd.ctr('images', 'ls')).toContain(NAME)
+    expect(await runContainer('default', NAME, 'c1')).toBe('from the upper layer one\n')
+    expect(await runContainer('default', NAME, 'c2', '/bin/tiny', 'write', '/etc/base', 'changed')).toBe('changed')
+    expect(await runContainer('default', NAME, 'c3', '/bin/tiny', 'mode', '/', '/tmp')).toBe('755\n1777\n')
+  })
+
+  run('survives two pulls of one image at once, with collections between', async () => {
+    let collecting = true
+    const collector = (async () => { while (collecting) await containerd.collectGarbage() })()
+    const results = await Promise.all([pull(), pull(), pull({ name: 'example.test/pulled:other' })])
+    collecting = false
+    await collector
+    expect(new Set(results.map(({ target }) => target.digest)).size).toBe(1)
+    expect(layers.requests).toHaveLength(2)
+    await containerd.collectGarbage()
+    expect(await leftovers()).toEqual([2, 3, 0, 2])
+    expect(await runContainer('default', NAME, 'c1')).toBe('from the upper layer one\n')
+  })
+
+  run('leaves nothing after the image is removed, and pulls it again', async () => {
+    for (let round = 1; round <= 2; round++) {
+      await pull()
+      expect(await runContainer('default', NAME, `c${round}`)).toBe('from the upper layer one\n')
+      expect(mountsBelow(join(folder, 'snap'))).toHaveLength(2)
+      await containerd.ctr('images', 'rm', '--sync', NAME)
+      await containerd.collectGarbage()
+      await (await snapshotters.get(PLUGIN)).cleanup()
+      expect(await leftovers()).toEqual([0, 0, 0, 0])
+      expect(mountsBelow(join(folder, 'snap'))).toEqual([])
+    }
+    expect(layers.requests).toHaveLength(4)
+  })
+
+  run('shares lazy layers between namespaces, and keeps them until the last lets go', async () => {
+    await pull({ namespace: 'first' })
+    await pull({ namespace: 'second' })
+    expect(layers.requests).toHaveLength(2)
+    await containerd.ctr('-n', 'first', 'images', 'rm', '--sync', NAME)
+    await containerd.collectGarbage()
+    expect(await leftovers('first')).toEqual([0, 0, 0, 0])
+    expect(await runContainer('second', NAME, 'c1')).toBe('from the upper layer one\n')
+    await containerd.ctr('-n', 'second', 'images', 'rm', '--sync', NAME)
+    await containerd.collectGarbage()
+    await (await snapshotters.get(PLUGIN)).cleanup()
+    expect(mountsBelow(join(folder, 'snap'))).toEqual([])
+  })
+
+  run('mounts a layer once more on a parent that another namespace unpacked', async () => {
+    const [base, upper] = image.plan.layers.map((layer) => layer.chainId)
+    await pull({ namespace: 'lazy' })
+    layers.known.delete(base ?? '')
+    await containerd.ctr('-n', 'eager', 'images', 'import', '--snapshotter', PLUGIN, image.archive)
+    await containerd.ctr('-n', 'eager', 'snapshots', '--snapshotter', PLUGIN, 'rm', upper ?? '')
+    await pull({ namespace: 'eager' })
+    expect(layers.requests.filter(({ chainId }) => chainId === upper)).toHaveLength(2)
+    expect(await runContainer('eager', NAME, 'c1', '/bin/tiny', 'cat', '/etc/message', '/etc/base')).toBe('from the upper layer one\nbase one\n')
+    expect(await runContainer('lazy', NAME, 'c2')).toBe('from the upper layer one\n')
+  })
+
+  run('rolls a pull back when a layer is not lazy, fails its check, or the caller leaves', async () => {
+    layers.known.delete(image.plan.layers[1]?.chainId ?? '')
+    await expect(pull()).rejects.toMatchObject({ code: 'FAILED_PRECONDITION', message: expect.stringContaining('did not mount layer') })
+    expect(await leftovers()).toEqual([0, 0, 0, 0])
+
+    layers.beforeMount = async () => { throw new SnapshotterError('BLOCK_HASH_MISMATCH', 'block bafk has other bytes') }
+    await expect(pull()).rejects.toMatchObject({ message: expect.stringContaining('BLOCK_HASH_MISMATCH: block bafk has other bytes') })
+    expect(await leftovers()).toEqual([0, 0, 0, 0])
+
+    const leaving = new AbortController()
+    layers.beforeMount = async () => { leaving.abort(new SnapshotterError('CANCELLED', 'enough')) }
+    await expect(pull({ signal: leaving.signal })).rejects.toMatchObject({ code: 'CANCELLED' })
+    expect(await leftovers()).toEqual([0, 0, 0, 0])
+    expect(await pull({ plan: image.plan }).catch((error: unknown) => error)).toBeInstanceOf(Error)
+  })
+
+  run('drops the lease of a pull that died and keeps that of a living one', async () => {
+    const client = new ContainerdClient({ address: containerd.address, namespace: 'default' })
+    const boot = (pid: number, start: string): string => `${bootId()}/${pidNamespace()}/${pid}/${start}`
+    await client.createLease('dead', { 'ipfs-snapshotter.io/owner': boot(process.pid, '1') })
+    await client.createLease('old-boot', { 'ipfs-snapshotter.io/owner': 'another-boot/1/1/1' })
+    await client.createLease('foreign', { 'ipfs-snapshotter.io/owner': `${bootId()}/1/1/1` })
+    await client.createLease('not-ours', {})
+    await pull()
+    expect((await client.leases()).map(({ id }) => id).sort()).toEqual(['foreign', 'not-ours'])
+    client.close()
+  })
+
+  run('says which plugin is missing or leads elsewhere', async () => {
+    await expect(pull({ snapshotter: 'nobody' })).rejects.toMatchObject({ code: 'FAILED_PRECONDITION', message: expect.stringContaining('no snapshotter nobody') })
+    await expect(pull({ address: join(folder, 'none.sock') })).rejects.toMatchObject({ code: 'CONTAINERD', message: expect.stringContaining('is it running?') })
+    await server.stop()
+    await expect(pull()).rejects.toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('proxy plugin ipfs') })
+    expect((await leftovers().catch(() => [0]))[0]).toBe(0)
+  })
+})
+
+describe.each(versions)('a killed snapshotter under containerd $version', (binaries) => {
+  test('comes back with every lazy layer mounted, and containers start from it', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'ct-'))
+    const socket = join(folder, 'snap.sock')
+    const known = JSON.stringify(Object.fromEntries(image.plan.layers.map((layer, at) => [layer.chainId, image.directories[at]])))
+    let server = await startServer(join(folder, 'snap'), socket, known)
+    const containerd = await PrivateContainerd.start({ folder: join(folder, 'c'), binaries, snapshotters: { [PLUGIN]: socket } })
+    try {
+      await pullImage({ plan: image.plan, address: containerd.address, namespace: 'default', name: NAME, snapshotter: PLUGIN })
+      const holding = containerd.spawnCtr('run', '--rm', '--snapshotter', PLUGIN, NAME, 'holding', '/bin/tiny', 'hold', '/etc/message')
+      let said = ''
+      holding.stdout?.on('data', (data: Buffer) => { said += data.toString() })
+      holding.stderr?.on('data', (data: Buffer) => { said += data.toString() })
+      await until(() => said.includes('ready'), () => said)
+
+      await kill(server)
+      // What a reboot leaves: records and directories, no mounts.
+      for (const point of mountsBelow(join(folder, 'snap'))) wipeMount(point)
+      server = await startServer(join(folder, 'snap'), socket, '{}')
+      expect(mountsBelow(join(folder, 'snap'))).toHaveLength(2)
+      expect(await runWhenConnected(containerd, 'again')).toBe('from the upper layer one\n')
+
+      holding.stdin?.write('\n')
+      await until(() => said.includes('from the upper layer one'), () => said)
+      await containerd.halt('SIGKILL')
+      await kill(server)
+      server = await startServer(join(folder, 'snap'), socket, '{}')
+      await containerd.start()
+      expect(await containerd.ctr('run', '--rm', '--snapshotter', PLUGIN, NAME, 'third')).toBe('from the upper layer one\n')
+    } finally {
+      await containerd.stop()
+      await kill(server)
+      wipe(folder)
+    }
+  })
+})
+
+async function startServer (root: string, socket: string, layers: string): Promise<ChildProcess> {
+  const script = resolve(import.meta.dirname, '../suites/snapshot-server.ts')
+  const child = spawn(process.execPath, [script, root, socket, layers], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let said = ''
+  child.stdout.on('data', (data: Buffer) => { said += data.toString() })
+  await until(() => said.includes('serving') || child.exitCode !== null)
+  return child
+}
+
+/** containerd waits up to three seconds before it dials a plugin again that was away. */
+async function runWhenConnected (containerd: PrivateContainerd, id: string): Promise<string> {
+  while (true) {
+    const { code, stdout, stderr } = await containerd.tryCtr('run', '--rm', '--snapshotter', PLUGIN, NAME, id)
+    if (code === 0) return stdout
+    expect(stderr).toContain('connection')
+    await sleep(100)
+  }
+}
+
+async function kill (child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  child.kill('SIGKILL')
+  await ended
+}
+
+async function until (condition: () => boolean, tell = (): string => ''): Promise<void> {
+  for (let waited = 0; !condition(); waited += 20) {
+    if (waited > 30_000) throw new Error(`waited in vain: ${tell()}`)
+    await sleep(20)
+  }
+}
+
+function wipeMount (point: string): void {
+  execFileSync('umount', ['-n', '-l', point])
+}
+
+function bootId (): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+}
+
+function pidNamespace (): string {
+  return /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? ''
+}
