@@ -3,6 +3,7 @@
 
 import type { TreeNode } from './tree.ts'
 
+const TIMES_COUNTED = 4096 // the first so many; a layer with more has no time worth sharing, or has it among these
 const COMPACT_MAX = 0xFFFF // uid, gid and link count of a compact inode have 16 bits
 
 export class Epoch {
@@ -30,7 +31,7 @@ export function chooseEpoch (nodes: readonly TreeNode[]): Epoch {
     const { mtimeSeconds: seconds, mtimeNanoseconds: nanoseconds } = node.inode
     const key = seconds + nanoseconds / 1e9
     const count = (counts.get(key) ?? 0) + 1
-    counts.set(key, count)
+    if (count > 1 || counts.size < TIMES_COUNTED) counts.set(key, count)
     if (count > best.count) best = { count, seconds, nanoseconds }
   }
   return new Epoch(best.seconds, best.nanoseconds)

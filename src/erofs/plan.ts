@@ -48,7 +48,7 @@ export function planImage (index: LayerIndex, firstInode: number): ImagePlan {
   const epoch = chooseEpoch(nodes)
   const xattrs = new XattrPlan()
   const names: NameTable = new Map()
-  const inodes = nodes.map((node) => shape(node, epoch, xattrs.add(storedXattrs(node.inode, names, excerpt(node.name)))))
+  const inodes = nodes.map((node) => shape(node, epoch, planXattrs(node, xattrs, names)))
   xattrs.share()
   const byPosition = new Array<PlannedInode | undefined>(index.inodes.length)
   const placer = new InodePlacer(firstInode)
@@ -75,6 +75,10 @@ export function planImage (index: LayerIndex, firstInode: number): ImagePlan {
 /** An inode's number: root_nid, dirents and i_ino. */
 export function nidOf (planned: PlannedInode): number {
   return planned.offset / NID_BYTES
+}
+
+function planXattrs (node: TreeNode, xattrs: XattrPlan, names: NameTable): XattrBody | null {
+  return node.inode.xattrs.length === 0 ? null : xattrs.add(storedXattrs(node.inode, names, excerpt(node.name)))
 }
 
 function shape (node: TreeNode, epoch: Epoch, xattrs: XattrBody | null): PlannedInode {
