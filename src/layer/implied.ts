@@ -1,12 +1,11 @@
 // Gives directories that a layer's tar does not name the attributes they have below, as containerd's applier does when it
 // makes a parent directory (mkparent, copyDirInfo, copyUpXAttrs): mode, owner, mtime and all xattrs but trusted.*, from
-// the nearest lower layer that has the path as a directory, a symlink in that layer followed inside it; else 0755 root.
-// Stricter than containerd in one thing: what a whiteout or an opaque directory hides is not copied from.
-// Source: containerd 1.6 to 2.2, archive/tar.go and tar_unix.go; continuity fs.RootPath.
+// the nearest lower layer in which the path leads to a directory, symlinks followed inside that layer; else 0755 root. A
+// whiteout or any other file there ends the search; an opaque directory does not (seen with containerd 1.6; 2.x is alike).
+// Source: containerd archive/tar.go, archive/tar_unix.go; continuity fs.RootPath.
 
+import { LINKS_FOLLOWED_MAX } from '../base/limits.ts'
 import type { Inode, LayerIndex, NamedInode, Xattr } from './layer-index.ts'
-
-const LINKS_MAX = 255 // followed in one look-up, as continuity's RootPath
 
 /**
  * The same index with implied directories filled in (and no longer marked); the same object when it has none. `lowers`:
@@ -15,77 +14,71 @@ const LINKS_MAX = 255 // followed in one look-up, as continuity's RootPath
 export function resolveImplied (index: LayerIndex, lowers: readonly LayerIndex[]): LayerIndex {
   if (!index.inodes.some((inode) => inode.implied)) return index
   const inodes = [...index.inodes]
-  visitDirectories(index, (position, inode, path, hidden) => {
-    if (!inode.implied) return
-    inodes[position] = withAttributes(inode, hidden ? null : findBelow(lowers, path))
+  visitDirectories(index, (position, inode, path) => {
+    if (inode.implied) inodes[position] = withAttributes(inode, findBelow(lowers, path))
   })
   return { ...index, inodes }
 }
 
-type Visit = (position: number, inode: Inode, path: readonly Uint8Array[], hidden: boolean) => void
+type Path = readonly Uint8Array[]
 
-/** Each directory once, with its path; `hidden`: an opaque directory above it hides the layers below. */
-function visitDirectories (index: LayerIndex, visit: Visit): void {
-  const pending: Array<{ position: number, path: readonly Uint8Array[], hidden: boolean }> = [{ position: 0, path: [], hidden: false }]
+/** Each directory once, with its path. */
+function visitDirectories (index: LayerIndex, visit: (position: number, inode: Inode, path: Path) => void): void {
+  const pending: Array<{ position: number, path: Path }> = [{ position: 0, path: [] }]
   const seen = new Set([0])
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     const inode = index.inodes[next.position]
     if (inode === undefined) continue
-    visit(next.position, inode, next.path, next.hidden)
-    const hidden = next.hidden || isOpaque(inode)
+    visit(next.position, inode, next.path)
     for (const { name, inode: position } of inode.entries ?? []) {
       if (index.inodes[position]?.kind !== 'directory' || seen.has(position)) continue
       seen.add(position)
-      pending.push({ position, path: [...next.path, name], hidden })
+      pending.push({ position, path: [...next.path, name] })
     }
   }
 }
 
-function findBelow (lowers: readonly LayerIndex[], path: readonly Uint8Array[]): Inode | null {
+function findBelow (lowers: readonly LayerIndex[], path: Path): Inode | null {
+  let wanted = path
   for (const lower of lowers) {
-    const found = lookUp(lower, path)
-    if (found.inode !== null) {
-      if (found.inode.kind !== 'directory') return null // replaced or deleted: not the same directory any more
-      if (!found.inode.implied) return found.inode
-    }
-    if (found.hidden) return null
+    const found = lookUp(lower, wanted)
+    if (found === null) continue
+    if (found.inode.kind !== 'directory') return null // replaced or deleted: not the same directory any more
+    if (!found.inode.implied) return found.inode
+    wanted = found.path // unresolved: what it would have taken lies below it, under its own path
   }
   return null
 }
 
 interface Found {
-  /** Null: this layer says nothing about the path. */
-  readonly inode: Inode | null
-  /** What lies below this layer does not count. */
-  readonly hidden: boolean
+  readonly inode: Inode
+  readonly path: Path
 }
 
-/** Follows symlinks inside this one layer, with its root as `/`. */
-function lookUp (layer: LayerIndex, path: readonly Uint8Array[]): Found {
+/** Follows symlinks inside this one layer, with its root as `/`. Null: this layer says nothing about the path. */
+function lookUp (layer: LayerIndex, path: Path): Found | null {
   const remaining = [...path].reverse()
   const root = layer.inodes[0]
-  const walked: Inode[] = root === undefined ? [] : [root]
-  let hidden = false
+  if (root === undefined) return null
+  let walked: ReadonlyArray<{ readonly inode: Inode, readonly name: Uint8Array }> = []
   for (let links = 0, name = remaining.pop(); name !== undefined; name = remaining.pop()) {
     if (isDot(name)) continue
     if (isDotDot(name)) {
-      if (walked.length > 1) walked.pop()
+      walked = walked.slice(0, -1)
       continue
     }
-    const directory = walked.at(-1)
-    if (directory === undefined) return { inode: null, hidden }
-    if (directory.kind !== 'directory') return { inode: directory, hidden: true }
-    hidden ||= isOpaque(directory)
-    const child = childOf(layer, directory, name)
-    if (child === null) return { inode: null, hidden }
-    if (child.target === null) walked.push(child)
+    const directory = walked.at(-1)?.inode ?? root
+    if (directory.kind !== 'directory') break // nothing can be below it: this is what replaced the path
+    const inode = childOf(layer, directory, name)
+    if (inode === null) return null
+    if (inode.target === null) walked = [...walked, { inode, name }]
+    else if (++links > LINKS_FOLLOWED_MAX) return { inode, path }
     else {
-      if (++links > LINKS_MAX) return { inode: null, hidden: true }
-      if (child.target[0] === SLASH) walked.length = 1
-      remaining.push(...components(child.target).reverse())
+      if (inode.target[0] === SLASH) walked = []
+      remaining.push(...components(inode.target).reverse())
     }
   }
-  return { inode: walked.at(-1) ?? null, hidden }
+  return { inode: walked.at(-1)?.inode ?? root, path: walked.map(({ name }) => name) }
 }
 
 const SLASH = 0x2F
@@ -122,12 +115,7 @@ function childOf (layer: LayerIndex, directory: Inode, name: Uint8Array): Inode 
   return null
 }
 
-const OPAQUE = Buffer.from('trusted.overlay.opaque')
 const TRUSTED = Buffer.from('trusted.')
-
-function isOpaque (inode: Inode): boolean {
-  return inode.xattrs.some(({ name, value }) => OPAQUE.equals(name) && value[0] === 0x79) // "y"
-}
 
 /** The directory's own trusted.* (that it is opaque) stay; null: nothing below has it. */
 function withAttributes (inode: Inode, source: Inode | null): Inode {

@@ -84,13 +84,11 @@ describe('an implied directory', () => {
     expect(resolved('a/b', { a: implied({ b: implied({ x: file }) }) }, {}, base)).toEqual(STICKY)
   })
 
-  test('does not look behind an opaque directory above it, in its own layer or below', () => {
+  test('looks behind an opaque directory, in its own layer and below, as containerd does', () => {
     const base = { a: directory({ b: directory({}, sticky) }) }
     const top = { a: implied({ b: implied({ x: file }) }) }
-    expect(resolved('a/b', top, { a: directory({}, { xattrs: opaque }) }, base)).toEqual(DEFAULT)
-    expect(resolved('a/b', top, { a: directory({ b: implied({}) }, { xattrs: opaque }) }, base)).toEqual(DEFAULT)
-    expect(resolved('a/b', { a: directory({ b: implied({ x: file }) }, { xattrs: opaque }) }, base)).toEqual(DEFAULT)
-    expect(resolved('a/b', top, { a: directory({}, { xattrs: { 'trusted.overlay.opaque': 'n' } }) }, base)).toEqual(STICKY)
+    expect(resolved('a/b', top, { a: directory({}, { xattrs: opaque }) }, base)).toEqual(STICKY)
+    expect(resolved('a/b', { a: directory({ b: implied({ x: file }) }, { xattrs: opaque }) }, base)).toEqual(STICKY)
   })
 
   test('that is opaque itself keeps that and still takes the attributes', () => {
@@ -148,4 +146,13 @@ test('resolved and unresolved lower layers give the same', () => {
 
   expect(resolveImplied(top, [resolveImplied(middle, [base]), base])).toEqual(resolveImplied(top, [middle, base]))
   expect(attributesOf(at(resolveImplied(top, [middle, base]), 'a/b'))).toEqual(STICKY)
+})
+
+test('an unresolved lower directory behind a symlink is looked up under its own path', () => {
+  const base = layer({ usr: directory({ lib: directory({}, sticky) }), lib: directory({}, { mode: 0o711 }) })
+  const middle = layer({ lib: { kind: 'symlink', target: 'usr/lib' }, usr: implied({ lib: implied({ y: file }) }) })
+  const top = layer({ lib: implied({ x: file }) })
+
+  expect(attributesOf(at(resolveImplied(top, [middle, base]), 'lib'))).toEqual(STICKY)
+  expect(attributesOf(at(resolveImplied(top, [resolveImplied(middle, [base]), base]), 'lib'))).toEqual(STICKY)
 })
