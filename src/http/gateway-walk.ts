@@ -84,7 +84,7 @@ export async function * walkCar (store: BlockStoreReadonly, plan: CarPlan, signa
     }
     const inside = stack.length === 1 ? path.value : null
     const node: GatewayNode = inside === null ? readNode(step.cid, bytes) : { kind: 'document', value: inside }
-    stack.push(scope === 'all' ? everythingBelow(node, step) : entityBelow(node, step))
+    stack.push(scope === 'all' ? everythingBelow(node, step) : entityBelow(node, step, plan.span !== null))
   }
 }
 
@@ -105,23 +105,23 @@ function * everythingBelow (node: GatewayNode, { cid }: Step): Generator<Step> {
 }
 
 /** A file's bytes, or what it takes to list a directory. */
-function * entityBelow (node: GatewayNode, { span }: Step): Generator<Step> {
-  if (node.kind === 'file') yield * fileBelow(node.file, span)
+function * entityBelow (node: GatewayNode, { span }: Step, ranged: boolean): Generator<Step> {
+  if (node.kind === 'file') yield * fileBelow(node.file, span, ranged)
   if (node.kind !== 'shard') return
   for (let link = 0; link < node.node.links; link++) {
     if (isSubShard(node.node, node.geometry, link)) yield { cid: node.node.anyCid(link), span: null }
   }
 }
 
-function * fileBelow (file: FileNode, span: ByteSpan | null): Generator<Step> {
+/** Only what holds bytes of the span; a range needs no empty children, a whole file is sent with them. */
+function * fileBelow (file: FileNode, span: ByteSpan | null, ranged: boolean): Generator<Step> {
+  const wanted = span ?? { from: 0, to: file.size }
   for (let child = 0; child < file.children; child++) {
     const from = file.starts[child] ?? 0
     const to = file.starts[child + 1] ?? 0
-    if (span === null) yield { cid: file.cid(child), span: null }
-    else if (from < to && from < span.to && to > span.from) {
-      const whole = span.from <= from && span.to >= to
-      yield { cid: file.cid(child), span: whole ? null : { from: Math.max(span.from - from, 0), to: Math.min(span.to, to) - from } }
-    }
+    if (ranged && (from === to || from >= wanted.to || to <= wanted.from)) continue
+    const whole = wanted.from <= from && wanted.to >= to
+    yield { cid: file.cid(child), span: whole ? null : { from: Math.max(wanted.from - from, 0), to: Math.min(wanted.to, to) - from } }
   }
 }
 
