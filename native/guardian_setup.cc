@@ -69,7 +69,10 @@ Fd listenOn(const std::string& path) {
   if (!listener) failErrno("cannot make a socket");
   ::unlink(path.c_str());
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);
-  if (::bind(listener.get(), raw, sizeof address) != 0) failErrno("cannot bind " + path);  // mode 0600: the umask is 077
+  const mode_t before = ::umask(0177);  // the file is made with the mode that it keeps
+  const int bound = ::bind(listener.get(), raw, sizeof address);
+  ::umask(before);
+  if (bound != 0) failErrno("cannot bind " + path);
   if (::listen(listener.get(), kBacklog) != 0) failErrno("cannot listen on " + path);
   return listener;
 }

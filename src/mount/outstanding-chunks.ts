@@ -20,15 +20,14 @@ export class OutstandingChunks {
 
   supplying (name: string, first: number, count: number): void {
     const stages = this.#files.get(name)
-    for (let chunk = first; chunk < first + count; chunk++) {
-      if (stages?.has(chunk) === true) stages.set(chunk, 'supplying')
-    }
+    if (stages === undefined) return
+    for (const chunk of within(stages, first, count)) stages.set(chunk, 'supplying')
   }
 
   settle (name: string, first: number, count: number): void {
     const stages = this.#files.get(name)
     if (stages === undefined) return
-    for (let chunk = first; chunk < first + count; chunk++) stages.delete(chunk)
+    for (const chunk of within(stages, first, count)) stages.delete(chunk)
     if (stages.size === 0) this.#files.delete(name)
   }
 
@@ -41,6 +40,12 @@ export class OutstandingChunks {
   forget (name: string): void {
     this.#files.delete(name)
   }
+}
+
+/** The known chunks of a range, at the price of the smaller of both. */
+function within (stages: ReadonlyMap<number, Stage>, first: number, count: number): number[] {
+  if (count > stages.size) return [...stages.keys()].filter((chunk) => chunk >= first && chunk < first + count)
+  return Array.from({ length: count }, (_, index) => first + index).filter((chunk) => stages.has(chunk))
 }
 
 function select (runs: readonly ChunkRun[], wanted: (chunk: number) => boolean): ChunkRun[] {
