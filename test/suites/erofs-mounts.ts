@@ -42,6 +42,7 @@ async function buildNative (): Promise<string> {
 
 /** A directory with ramfs at `ramfs`; everything mounted below it is unmounted and it is removed, whatever happens. */
 export async function withScratch<T> (use: (scratch: string) => Promise<T>): Promise<T> {
+  await preparePrograms()
   const scratch = mkdtempSync(join(tmpdir(), 'erofs-test-'))
   try {
     mkdirSync(join(scratch, 'ramfs'))
