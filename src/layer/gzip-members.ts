@@ -25,6 +25,8 @@ const FLAGS_RESERVED = 0xe0
 const SMALL_COMPRESSED = 64 * 1024
 const SMALL_INFLATED = 512 * 1024
 const OUTPUT_BYTES = 256 * 1024
+// Every write is a trip to another thread; leaves of some importers have 4 KiB.
+const INPUT_BYTES = 64 * 1024
 
 export function isGzip (start: Uint8Array): boolean {
   return start[0] === 0x1f && start[1] === 0x8b
@@ -124,8 +126,10 @@ async function * inflateLarge (reader: ByteReader, what: string): AsyncGenerator
 async function feed (engine: InflateRaw, reader: ByteReader): Promise<void> {
   const over = new Promise<void>((resolve) => { for (const event of ['end', 'close', 'error']) engine.once(event, () => { resolve() }) })
   let advanced = 0
-  while (await reader.fill(1)) {
+  for (;;) {
+    await reader.fill(INPUT_BYTES)
     const piece = reader.buffered
+    if (piece.byteLength === 0) break
     await Promise.race([over, new Promise<void>((resolve) => engine.write(piece, () => { resolve() }))])
     const used = engine.bytesWritten - advanced
     reader.advance(used)
@@ -135,8 +139,9 @@ async function feed (engine: InflateRaw, reader: ByteReader): Promise<void> {
   engine.end()
 }
 
+/** By shape: zlib's errors may come from another realm than this module's `Error`. */
 function isZlibError (error: unknown): error is Error {
-  return error instanceof Error && 'code' in error && String(error.code).startsWith('Z_')
+  return typeof error === 'object' && error !== null && 'code' in error && String(error.code).startsWith('Z_')
 }
 
 function truncated (where: string): SnapshotterError {
