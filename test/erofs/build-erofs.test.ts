@@ -117,6 +117,17 @@ function nidsOf (image: Buffer): number[] {
   return Array.from({ length: image.readUInt16LE(entries + 8) / 12 }, (_, i) => image.readUInt32LE(entries + 12 * i))
 }
 
+test('a size of more than 32 bits takes a 64-byte inode, whatever its time', () => {
+  const inodeOf = (size: number): Buffer => {
+    const image = build(changed({ size }))
+    const nid = nidsOf(image)[2] ?? 0 // behind `.` and `..`
+    return image.subarray(nid * 32, nid * 32 + 64)
+  }
+
+  expect(inodeOf(2 ** 32 - 1).readUInt16LE(0) & 1).toBe(0)
+  expect({ format: inodeOf(2 ** 32).readUInt16LE(0) & 1, size: inodeOf(2 ** 42 + 7).readBigUInt64LE(8) }).toEqual({ format: 1, size: 2n ** 42n + 7n })
+})
+
 test('an attribute that many files carry is written once', () => {
   const xattrs = { 'security.selinux': 'system_u:object_r:a_rather_long_label_t:s0' }
   const labelled = (count: number): Buffer =>
