@@ -24,8 +24,8 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   CAR_TRUNCATED: 'the source breaks off: use another'
 }
 
-/** A block that does not match outweighs everything else; it is worth an operator's look. */
-const ALARMING: readonly ErrorCode[] = ['BLOCK_HASH_MISMATCH', 'BLOCK_TOO_LARGE', 'CAR_INVALID']
+/** A defect of ours, then a block that does not match, outweigh everything else: they are worth somebody's look. */
+const ALARMING: readonly ErrorCode[] = ['INTERNAL', 'BLOCK_HASH_MISMATCH', 'BLOCK_TOO_LARGE', 'CAR_INVALID']
 const NOTES_MAX = 12
 
 export function fetchFailure (what: string, attempts: readonly Attempt[]): SnapshotterError {

@@ -8,9 +8,9 @@ import {
 } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { Semaphore } from '../base/semaphore.ts'
-import { verifyBlock } from '../verify/verified-bytes.ts'
+import { type VerifiedBytes, verifyBlock } from '../verify/verified-bytes.ts'
 import type { Attempt } from './attempts.ts'
-import { keyOf } from './block-key.ts'
+import { type BlockKey, keyOf } from './block-key.ts'
 import type { BlockSource, FetchWaits, Need, WantList } from './block-source.ts'
 import type { SourceStatus } from './blocks.ts'
 import { carPath, carRange } from './car-request.ts'
@@ -35,6 +35,7 @@ export class GatewaySource implements BlockSource {
   #requests = 0
   #failures = 0
   #bytes = 0
+  #blocks = 0
   availableAt = 0
   penalisedUntil = 0
 
@@ -68,6 +69,7 @@ export class GatewaySource implements BlockSource {
       requests: this.#requests,
       failures: this.#failures,
       bytes: this.#bytes,
+      blocks: this.#blocks,
       budget: resting ? 0 : this.#budget,
       retryAt: resting ? this.availableAt : null
     }
@@ -171,8 +173,13 @@ export class GatewaySource implements BlockSource {
         pieces.push(piece)
         if (answer.bytes > BLOCK_BYTES_MAX) tooLarge(answer.bytes)
       }
-      wants.accept(keyOf(cid), verifyBlock(cid, Buffer.concat(pieces), this.name))
+      this.#accept(wants, keyOf(cid), verifyBlock(cid, Buffer.concat(pieces), this.name))
     })
+  }
+
+  #accept (wants: WantList, key: BlockKey, bytes: VerifiedBytes): void {
+    this.#blocks++
+    wants.accept(key, bytes)
   }
 
   async #fetchCar (wants: WantList, signal: AbortSignal): Promise<void> {
@@ -183,7 +190,7 @@ export class GatewaySource implements BlockSource {
         wants: (key) => wants.wanted(key) !== undefined,
         block: (key, bytes) => {
           const cid = wants.wanted(key)
-          if (cid !== undefined) wants.accept(key, verifyBlock(cid, bytes, this.name))
+          if (cid !== undefined) this.#accept(wants, key, verifyBlock(cid, bytes, this.name))
         }
       }, this.name)
       if ((answer.length ?? 0) > limit) this.#overfull(answer.length ?? 0, limit)
@@ -243,7 +250,7 @@ function only (cid: CID, wants: WantList): WantList {
     what: wants.what,
     * pending () { for (const entry of wants.pending()) if (entry[0] === key) yield entry },
     wanted: (other) => other === key ? wants.wanted(key) : undefined,
-    accept: wants.accept,
-    begin: wants.begin
+    accept: (other, bytes) => { wants.accept(other, bytes) },
+    begin: () => { wants.begin() }
   }
 }
