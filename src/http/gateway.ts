@@ -21,6 +21,8 @@ export interface GatewayOptions {
   readonly log?: Log
   /** Requests at once before the gateway answers 429. Default GATEWAY_REQUESTS_MAX. */
   readonly requestsMax?: number
+  /** Milliseconds without a byte sent or taken before a connection is cut. Default GATEWAY_STALL_MS. */
+  readonly stallMs?: number
 }
 
 export interface Gateway {
@@ -40,7 +42,7 @@ interface Exchange {
 
 /** @throws ENVIRONMENT when the address cannot be had. */
 export async function startGateway (options: GatewayOptions): Promise<Gateway> {
-  const { store, log = silentLog, requestsMax = GATEWAY_REQUESTS_MAX } = options
+  const { store, log = silentLog, requestsMax = GATEWAY_REQUESTS_MAX, stallMs = GATEWAY_STALL_MS } = options
   let running = 0
   const server = createServer((request, response) => {
     const gone = new AbortController()
@@ -49,7 +51,7 @@ export async function startGateway (options: GatewayOptions): Promise<Gateway> {
     running++
     void serve(exchange, running > requestsMax, log).finally(() => running--)
   })
-  server.timeout = GATEWAY_STALL_MS
+  server.timeout = stallMs
   const url = await listen(server, options.listen)
   return {
     url,

@@ -97,7 +97,7 @@ test('entity-bytes sends exactly the blocks that hold the range, for every file 
         expect(await car(`${path}&entity-bytes=${from - file.size}:${to - 1}`)).toEqual(once(wanted))
       }
     })
-  }), { numRuns: 60 })
+  }), { numRuns: 40 })
 })
 
 test('a file of 2^30 equal bytes in 31 blocks is walked once, not for ever', async () => {
