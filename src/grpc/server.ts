@@ -68,8 +68,9 @@ async function bind (server: Server, address: string): Promise<number> {
 }
 
 async function stop (server: Server, address: string, inode: number): Promise<void> {
-  const graceful = new Promise<void>((resolve) => server.tryShutdown(() => resolve()))
-  await Promise.race([graceful, sleep(GRPC_STOP_GRACE_MS)])
+  const ended = new AbortController()
+  server.tryShutdown(() => ended.abort())
+  await sleep(GRPC_STOP_GRACE_MS, ended.signal).catch(() => {})
   server.forceShutdown()
   // A successor may have put its own socket there meanwhile.
   const found = await lstat(address).catch(() => null)

@@ -127,7 +127,7 @@ export class Snapshotter {
     const matches = parseFilters(filters)
     const store = this.#store
     return (function * () {
-      for (let page = store.page(0); page.length > 0; page = store.page(page.at(-1)?.id ?? Infinity)) {
+      for (let page = store.page(null); page.length > 0; page = store.page(page.at(-1) ?? null)) {
         const infos = page.map((snapshot) => snapshot.info).filter(matches)
         if (infos.length > 0) yield infos
       }

@@ -24,6 +24,7 @@ const MIGRATIONS: readonly string[] = [`
   ) STRICT;
   CREATE INDEX snapshots_by_parent ON snapshots (parent_id);
   CREATE UNIQUE INDEX lazy_by_chain ON snapshots (chain_id, ifnull(parent_id, 0)) WHERE chain_id IS NOT NULL;
+  CREATE INDEX snapshots_as_listed ON snapshots (chain_id IS NULL, id);
   CREATE TABLE sequence (only INTEGER PRIMARY KEY CHECK (only = 1), last_id INTEGER NOT NULL) STRICT;
   INSERT INTO sequence VALUES (1, 0);
 `]

@@ -32,7 +32,7 @@ const SQL = {
   byName: `SELECT ${COLUMNS} WHERE s.name = ?`,
   byChain: `SELECT ${COLUMNS} WHERE s.chain_id = ? AND ifnull(p.name, '') = ?`,
   lazy: `SELECT ${COLUMNS} WHERE s.chain_id IS NOT NULL ORDER BY s.id`,
-  page: `SELECT ${COLUMNS} WHERE s.id > ? ORDER BY s.id LIMIT ${LIST_BATCH}`,
+  page: `SELECT ${COLUMNS} WHERE (s.chain_id IS NULL, s.id) > (?, ?) ORDER BY s.chain_id IS NULL, s.id LIMIT ${LIST_BATCH}`,
   ancestors: `WITH RECURSIVE up (id, depth) AS (SELECT id, 0 FROM snapshots WHERE name = ?
     UNION ALL SELECT s.parent_id, up.depth + 1 FROM snapshots s JOIN up ON s.id = up.id WHERE s.parent_id IS NOT NULL)
     SELECT ${COLUMNS} JOIN up ON up.id = s.id ORDER BY up.depth`,
@@ -83,9 +83,13 @@ export class SnapshotStore {
     return this.#statements.lazy.all().map(decode)
   }
 
-  /** Up to `LIST_BATCH` snapshots above `afterId`, ascending; the caller may do anything between two pages. */
-  page (afterId: number): StoredSnapshot[] {
-    return this.#statements.page.all(afterId).map(decode)
+  /**
+   * Up to `LIST_BATCH` snapshots that come after the one given; the caller may do anything between two pages. Lazy ones
+   * come first: of several that stand for one chain ID containerd takes the first listed, and eager copies of other
+   * namespaces carry the same label.
+   */
+  page (after: StoredSnapshot | null): StoredSnapshot[] {
+    return this.#statements.page.all(after === null || after.lazy !== null ? 0 : 1, after?.id ?? 0).map(decode)
   }
 
   /** The snapshot and all below it, nearest first. @throws NOT_FOUND */

@@ -149,13 +149,20 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
   })
 
   run('mounts a layer once more on a parent that another namespace unpacked', async () => {
-    const [base, upper] = image.plan.layers.map((layer) => layer.chainId)
-    await pull({ namespace: 'lazy' })
-    layers.known.delete(base ?? '')
+    const [base = '', upper = ''] = image.plan.layers.map((layer) => layer.chainId)
+    const known = [...layers.known]
+    layers.known.clear()
+    const client = new ContainerdClient({ address: containerd.address, namespace: 'eager' })
+    await client.createLease('keeps-the-base', {})
+    await client.addResource('keeps-the-base', { type: `snapshots/${PLUGIN}`, id: base })
+    client.close()
     await containerd.ctr('-n', 'eager', 'images', 'import', '--snapshotter', PLUGIN, image.archive)
-    await containerd.ctr('-n', 'eager', 'snapshots', '--snapshotter', PLUGIN, 'rm', upper ?? '')
+    await containerd.ctr('-n', 'eager', 'snapshots', '--snapshotter', PLUGIN, 'rm', upper)
+    for (const [chainId, directory] of known) layers.known.set(chainId, directory)
+    layers.requests.length = 0
+    await pull({ namespace: 'lazy' })
     await pull({ namespace: 'eager' })
-    expect(layers.requests.filter(({ chainId }) => chainId === upper)).toHaveLength(2)
+    expect(layers.requests.map(({ chainId }) => chainId)).toEqual([base, upper, upper])
     expect(await runContainer('eager', NAME, 'c1', '/bin/tiny', 'cat', '/etc/message', '/etc/base')).toBe('from the upper layer one\nbase one\n')
     expect(await runContainer('lazy', NAME, 'c2')).toBe('from the upper layer one\n')
   })
