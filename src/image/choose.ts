@@ -60,7 +60,8 @@ async function candidates (index: VerifiedDocument, { root, digest }: Wanted, fi
 
   const nested = entries.filter(({ mediaType }) => isIndexType(mediaType))
   if (nested.length > NESTED_INDEXES_MAX) {
-    throw new SnapshotterError('LIMIT_EXCEEDED', `index ${index.digest} of ${root} lists ${nested.length} indexes, limit ${NESTED_INDEXES_MAX}`)
+    throw new SnapshotterError('LIMIT_EXCEEDED',
+      `index ${index.digest} of ${root} lists ${nested.length} indexes, limit ${NESTED_INDEXES_MAX}`)
   }
   const inner = await Promise.all(nested.map(async (descriptor) => nestedEntries(await finder.document(descriptor, 'index'), root)))
   return [...direct, ...inner.flat()]
@@ -80,7 +81,8 @@ function pinnedCandidates (all: readonly Candidate[], index: VerifiedDocument, {
   const pinned = all.filter((candidate) => candidate.descriptor.digest === digest || candidate.index.digest === digest)
   if (pinned.length > 0) return pinned
   const there = all.slice(0, 4).map(({ descriptor }) => descriptor.digest).join(', ')
-  throw new SnapshotterError('DIGEST_MISMATCH', `${root}: want ${digest}, the root names ${there === '' ? 'no image' : there}`, { want: digest })
+  throw new SnapshotterError('DIGEST_MISMATCH',
+    `${root}: want ${digest}, the root names ${there === '' ? 'no image' : there}`, { want: digest })
 }
 
 /** One image may be listed under several tags. */

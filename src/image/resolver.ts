@@ -38,12 +38,16 @@ export async function resolveImage (reference: Reference, options: ResolveOption
   const signal = AbortSignal.any([done.signal, deadline, ...(options.signal === undefined ? [] : [options.signal])])
   try {
     const plan = await resolve(reference, platform, { blocks, signal, root })
-    log.info({ cid: plan.rootCid.toString(), manifest: plan.manifest.digest, platform: plan.platform, layers: plan.layers.length }, 'image resolved')
+    const { rootCid, manifest } = plan
+    log.info({ cid: rootCid.toString(), manifest: manifest.digest, platform: plan.platform, layers: plan.layers.length }, 'image resolved')
     return plan
   } catch (error) {
-    if (options.signal?.aborted === true) throw new SnapshotterError('CANCELLED', `resolve of ${root} was given up`, {}, { cause: error })
+    if (options.signal?.aborted === true) {
+      throw new SnapshotterError('CANCELLED', `resolve of ${root} was given up`, {}, { cause: error })
+    }
     if (deadline.aborted) {
-      throw new SnapshotterError('GATEWAY_TIMEOUT', `${root} was not resolved within ${deadlineMs} ms (${sourcesOf(blocks)})`, {}, { cause: error })
+      throw new SnapshotterError('GATEWAY_TIMEOUT',
+        `${root} was not resolved within ${deadlineMs} ms (${sourcesOf(blocks)})`, {}, { cause: error })
     }
     throw asSnapshotterError(error)
   } finally {
@@ -80,11 +84,13 @@ async function openPlatform (
 ): Promise<{ readonly index: VerifiedDocument | null, readonly image: OpenedImage }> {
   if (isIndexType(document.mediaType)) return await chooseManifest(document, { digest, platform, root }, finder)
   if (digest !== null && digest !== document.digest) {
-    throw new SnapshotterError('DIGEST_MISMATCH', `${root}: want ${digest}, the root is ${document.digest}`, { want: digest, got: document.digest })
+    throw new SnapshotterError('DIGEST_MISMATCH',
+      `${root}: want ${digest}, the root is ${document.digest}`, { want: digest, got: document.digest })
   }
   const image = await openImage(document, null, root, finder)
   if (!samePlatform(image.platform, platform)) {
-    throw new SnapshotterError('PLATFORM_MISSING', `${root}: no image for ${formatPlatform(platform)}; it is for ${formatPlatform(image.platform)}`)
+    throw new SnapshotterError('PLATFORM_MISSING',
+      `${root}: no image for ${formatPlatform(platform)}; it is for ${formatPlatform(image.platform)}`)
   }
   return { index: null, image }
 }

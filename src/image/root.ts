@@ -1,7 +1,7 @@
 // Opens a root CID: decides which of the four shapes it has (design §4) and hands back the document to begin with and where
 // blobs are. Bytes are verified blocks already; nothing is parsed before its size is known to be small.
 import type { CID } from 'multiformats/cid'
-import { hasCode, SnapshotterError } from '../base/errors.ts'
+import { hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { MANIFEST_BYTES_MAX, ROOT_PEEK_BYTES } from '../base/limits.ts'
 import type { DirectoryEntry } from '../ipfs/blocks.ts'
 import { type Descriptor, readDescriptor } from '../oci/descriptor.ts'
@@ -41,9 +41,14 @@ async function listRoot (cid: CID, { blocks, signal, root }: ResolveContext): Pr
   try {
     return await blocks.listDirectory(cid, { signal })
   } catch (error) {
-    if (!hasCode(error, 'BLOCK_INVALID')) throw error
-    throw new SnapshotterError('NOT_OCI', `${root} is a dag-pb node that is no UnixFS file or directory`, {}, { cause: error })
+    throw asNotOci(error, root)
   }
+}
+
+/** A root block that is there, but is no file or directory: that is what the publisher has to hear. */
+function asNotOci (error: unknown, root: string): unknown {
+  if (!hasCode(error, 'BLOCK_INVALID')) return error
+  return new SnapshotterError('NOT_OCI', `${root} is no UnixFS file or directory (${messageOf(error)})`, {}, { cause: error })
 }
 
 /** (a) One round trip for index.json, oci-layout and blobs together, one more for blobs/sha256. */
@@ -76,19 +81,20 @@ async function openIpdr (files: ReadonlyMap<string, CID>, pinned: Digest | null,
   const chosen = [pinned, 'latest', only].find((name) => typeof name === 'string' && named.has(name))
   if (chosen === undefined || chosen === null) {
     const names = manifests.slice(0, 8).map(({ name }) => name.slice(0, 80)).join(', ')
-    throw new SnapshotterError('REF_INVALID', `${context.root} has ${manifests.length} manifests (${names}) and none called latest; add @sha256:<manifest digest>`)
+    throw new SnapshotterError('REF_INVALID',
+      `${context.root} has ${manifests.length} manifests (${names}) and none called latest; add @sha256:<manifest digest>`)
   }
   const what = `manifests/${chosen}`
   const bytes = await readSmall(named.get(chosen), what, context)
   if (isDigest(chosen)) verifyDigest(chosen, bytes, `${what} of ${context.root}`)
-  const found = [...blobs, ...manifests]
-  return { shape: 'ipdr', document: bareDocument(bytes, `${what} of ${context.root}`), finder: new BlobFinder(context, blobDirectory(found, asDigest)) }
+  const finder = new BlobFinder(context, blobDirectory([...blobs, ...manifests], asDigest))
+  return { shape: 'ipdr', document: bareDocument(bytes, `${what} of ${context.root}`), finder }
 }
 
 /** (b) and (c): one file, which must be a document. */
 async function openFileRoot (cid: CID, context: ResolveContext): Promise<Root> {
   const { blocks, signal, root } = context
-  const file = await blocks.openFile(cid, { signal })
+  const file = await blocks.openFile(cid, { signal }).catch((error: unknown) => { throw asNotOci(error, root) })
   const head = await file.read(0, Math.min(file.size, ROOT_PEEK_BYTES), { signal })
   looksLikeDocument(head, file.size, root)
   const bytes = head.byteLength === file.size ? head : await file.read(0, file.size, { signal })

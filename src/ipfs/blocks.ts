@@ -48,6 +48,8 @@ export interface SourceStatus {
   readonly requests: number
   readonly failures: number
   readonly bytes: number
+  /** Blocks it delivered that matched their CIDs. */
+  readonly blocks: number
   /** Requests that a rate-limiting answer still allows, or null when the source stated none. */
   readonly budget: number | null
   /** Milliseconds since 1970 until which the source is left alone, or null. */

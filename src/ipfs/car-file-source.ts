@@ -13,6 +13,7 @@ export class CarFileSource implements BlockSource {
   #requests = 0
   #failures = 0
   #bytes = 0
+  #blocks = 0
   readonly availableAt = 0
   readonly penalisedUntil = 0
 
@@ -46,6 +47,7 @@ export class CarFileSource implements BlockSource {
           fail('ROOT_NOT_FOUND', 'not in the file')
         } else {
           this.#bytes += block.byteLength
+          this.#blocks++
           for (const [key, need] of wants.pending()) if (need.cid === cid) { wants.accept(key, block); break }
         }
       } catch (error) {
@@ -57,7 +59,16 @@ export class CarFileSource implements BlockSource {
   }
 
   status (): SourceStatus {
-    return { name: this.name, type: 'car', requests: this.#requests, failures: this.#failures, bytes: this.#bytes, budget: null, retryAt: null }
+    return {
+      name: this.name,
+      type: 'car',
+      requests: this.#requests,
+      failures: this.#failures,
+      bytes: this.#bytes,
+      blocks: this.#blocks,
+      budget: null,
+      retryAt: null
+    }
   }
 
   async close (): Promise<void> {

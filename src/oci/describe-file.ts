@@ -2,7 +2,7 @@
 import { excerpt } from '../base/bytes.ts'
 
 const TAR_RECORD = 512
-const PUBLISH = 'publish it with `ipfs-snapshotter publish FILE` and use the CID that prints'
+const PUBLISH = 'publish it with `ipfs-snapshotter publish FILE` and use the CID that it prints'
 
 /** `head` is the start of a file of `size` bytes. */
 export function describeFile (head: Uint8Array, size: number): string {
@@ -23,11 +23,23 @@ const SIGNATURES: readonly Signature[] = [
     hint: 'the CID names a web page, perhaps what a gateway showed, not the image'
   },
   { matches: (head) => /^\s*<(?:\?xml|svg)/i.test(text(head)), is: 'an XML file', hint: '' },
-  { matches: (head) => /^\s*\[/.test(text(head)), is: 'a JSON list', hint: 'if it is the manifest.json of a docker archive: publish the archive' },
-  { matches: bytes(0x1f, 0x8b), is: 'a gzip file', hint: `if it is an image archive, ${PUBLISH}; if it is a layer, use the CID of its image` },
+  {
+    matches: (head) => /^\s*\[/.test(text(head)),
+    is: 'a JSON list',
+    hint: 'if it is the manifest.json of a docker archive: publish the archive'
+  },
+  {
+    matches: bytes(0x1f, 0x8b),
+    is: 'a gzip file',
+    hint: `if it is an image archive, ${PUBLISH}; if it is a layer, use the CID of its image`
+  },
   { matches: bytes(0x28, 0xb5, 0x2f, 0xfd), is: 'a zstd file', hint: 'if it is a layer, use the CID of its image' },
   { matches: bytes(0x50, 0x4b, 0x03, 0x04), is: 'a ZIP archive', hint: '' },
-  { matches: (head) => text(head).slice(1, 12).includes('\u00a2eroots'), is: 'a CAR file', hint: 'import it (ipfs dag import) and use the root it names' },
+  {
+    matches: (head) => text(head).slice(1, 12).includes('\u00a2eroots'),
+    is: 'a CAR file',
+    hint: 'import it (ipfs dag import) and use the root it names'
+  },
   { matches: bytes(0x7f, 0x45, 0x4c, 0x46), is: 'an ELF program', hint: '' }
 ]
 

@@ -85,7 +85,9 @@ export class Fields {
 
   #digest (value: JsonValue | undefined, where: string): Digest {
     if (typeof value !== 'string') this.#expected(where, 'a digest', value)
-    if (!isDigest(value)) this.refuse(`has ${where} = ${JSON.stringify(value.slice(0, 80))}; only sha256 digests in lower case are accepted`)
+    if (!isDigest(value)) {
+      this.refuse(`has ${where} = ${JSON.stringify(value.slice(0, 80))}; only sha256 digests in lower case are accepted`)
+    }
     return value
   }
 

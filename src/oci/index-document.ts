@@ -42,7 +42,9 @@ export function documentFields (bytes: Uint8Array, what: string): Fields {
   const fields = new Fields(value, what, DOCUMENT_KEYS)
   const version = fields.value('schemaVersion')
   if (version === 1) refuseType(DOCKER_SCHEMA_1, what)
-  if (version !== 2) fields.refuse(`has schemaVersion = ${version === undefined ? 'nothing' : JSON.stringify(version).slice(0, 40)}; 2 was expected`)
+  if (version !== 2) {
+    fields.refuse(`has schemaVersion = ${version === undefined ? 'nothing' : JSON.stringify(version).slice(0, 40)}; 2 was expected`)
+  }
   return fields
 }
 

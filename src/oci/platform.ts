@@ -22,7 +22,10 @@ export function hostPlatform (nodeArchitecture: string = process.arch): Platform
 /** @throws INVALID_ARGUMENT */
 export function parsePlatform (text: string): Platform {
   const match = /^([a-z0-9]+)\/([a-z0-9_-]+)(?:\/([a-z0-9._]+))?$/.exec(text)
-  if (match === null) throw new SnapshotterError('INVALID_ARGUMENT', `not a platform: ${JSON.stringify(text.slice(0, 60))}; write linux/amd64 or linux/arm/v7`)
+  if (match === null) {
+    throw new SnapshotterError('INVALID_ARGUMENT',
+      `not a platform: ${JSON.stringify(text.slice(0, 60))}; write linux/amd64 or linux/arm/v7`)
+  }
   const [, os = '', architecture = '', variant = ''] = match
   return normalise({ os, architecture: ALIASES[architecture] ?? architecture, variant })
 }
@@ -35,7 +38,8 @@ export function readPlatform (value: JsonValue | undefined, what: string): Platf
 
 /** The three fields as configs and descriptors carry them. @throws NOT_OCI */
 export function platformOf (fields: Fields): Platform {
-  return normalise({ os: fields.string('os'), architecture: fields.string('architecture'), variant: fields.optionalString('variant') ?? '' })
+  const [os, architecture] = [fields.string('os'), fields.string('architecture')]
+  return normalise({ os, architecture, variant: fields.optionalString('variant') ?? '' })
 }
 
 export function samePlatform (one: Platform, other: Platform): boolean {

@@ -22,19 +22,26 @@ const CODE_LIBP2P_KEY = 0x72 // multicodec of an IPNS name
 const EXPECTED = 'write ipfs://<CID>[@sha256:<manifest digest>]'
 
 // Each pattern sees the text without its digest.
+const TAG = '(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?'
 const IPFS_URI = /^ipfs:\/\/([^/?#]+)\/?$/i
 const GATEWAY_URL = /^https?:\/\//i
-const NAME_IPFS_0 = /^ipfs:0\/([^/:]+)(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?$/
-const NAME_LOCALHOST = /^localhost(?::[0-9]{1,5})?\/ipfs\/([^/:]+)(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?$/
-const NAME_SUBDOMAIN = /^([^./:@]+)\.ipfs\.localhost(?::[0-9]{1,5})?(?:\/[a-z0-9._-]+)?(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?\/?$/
-const MUTABLE = /^(?:ipns:|dnslink=|\/ipns\/|https?:\/\/[^/]*\/ipns\/|https?:\/\/[^/]+\.ipns\.|ipfs:0\/ipns\/|localhost(?::[0-9]+)?\/ipns\/|[^/]+\.ipns\.localhost)/i
+const NAME_IPFS_0 = new RegExp(`^ipfs:0/([^/:]+)${TAG}$`)
+const NAME_LOCALHOST = new RegExp(`^localhost(?::[0-9]{1,5})?/ipfs/([^/:]+)${TAG}$`)
+const NAME_SUBDOMAIN = new RegExp(`^([^./:@]+)\\.ipfs\\.localhost(?::[0-9]{1,5})?(?:/[a-z0-9._-]+)?${TAG}/?$`)
+const MUTABLE = [
+  /^(?:ipns:|dnslink=|\/ipns\/|ipfs:0\/ipns\/)/i, /^https?:\/\/(?:[^/]*\/ipns\/|[^/]+\.ipns\.)/i, /^localhost(?::[0-9]+)?\/ipns\//,
+    /^[^/]+\.ipns\.localhost/
+]
 
 /** @throws REF_INVALID, REF_MUTABLE, CID_UNSUPPORTED */
 export function parseReference (text: string): Reference {
-  if (text.length > REFERENCE_CHARACTERS_MAX) refuse(text.slice(0, 60) + '…', `longer than ${REFERENCE_CHARACTERS_MAX} characters`, EXPECTED)
+  if (text.length > REFERENCE_CHARACTERS_MAX) {
+    refuse(`${text.slice(0, 60)}…`, `longer than ${REFERENCE_CHARACTERS_MAX} characters`, EXPECTED)
+  }
   if (!/^[\x21-\x7e]+$/.test(text)) refuse(text, 'empty, or holds blanks or characters that are not ASCII', EXPECTED)
-  if (MUTABLE.test(text)) {
-    throw new SnapshotterError('REF_MUTABLE', `${shown(text)} can point elsewhere tomorrow; resolve it first (ipfs resolve) and use ipfs://<CID>`)
+  if (MUTABLE.some((pattern) => pattern.test(text))) {
+    throw new SnapshotterError('REF_MUTABLE',
+      `${shown(text)} can point elsewhere tomorrow; resolve it first (ipfs resolve) and use ipfs://<CID>`)
   }
   const [name, digest] = splitDigest(text)
   const uri = IPFS_URI.exec(name)
@@ -52,7 +59,9 @@ function splitDigest (text: string): [name: string, digest: Digest | null] {
   const match = /^(.*)@([a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9A-Za-z=_-]*)$/.exec(text)
   const [, name = '', digest = ''] = match ?? []
   if (match === null || !/^(?:sha|md5|blake)/.test(digest)) return [text, null]
-  if (!isDigest(digest)) refuse(text, `not a sha256 digest: ${JSON.stringify(digest.slice(0, 80))}`, 'a digest is sha256: and 64 lower-case hex digits')
+  if (!isDigest(digest)) {
+    refuse(text, `not a sha256 digest: ${JSON.stringify(digest.slice(0, 80))}`, 'a digest is sha256: and 64 lower-case hex digits')
+  }
   if (name === '') refuse(text, 'a digest names no place to fetch from', ofOneBlock(digest))
   return [name, digest]
 }
@@ -62,12 +71,16 @@ function gatewayUrl (name: string, text: string): Pick<Reference, 'cid' | 'gatew
   if (url.username !== '' || url.password !== '') {
     refuse(`${url.protocol}//…@${url.host}`, 'a reference must not carry credentials', 'put the token into the configuration (token_file)')
   }
-  if (/[?#]/.test(name)) refuse(text, 'a gateway URL with a query or fragment', `leave out everything from "${url.search === '' ? '#' : '?'}" on`)
+  if (/[?#]/.test(name)) {
+    refuse(text, 'a gateway URL with a query or fragment', `leave out everything from "${url.search === '' ? '#' : '?'}" on`)
+  }
 
   const path = /^\/ipfs\/([^/]+)\/?$/.exec(url.pathname)
   if (path !== null) return { cid: readCid(path[1] ?? '', text), gateway: url.origin }
   const subdomain = /^([^.]+)\.ipfs\.(.+)$/.exec(url.host)
-  if (subdomain !== null && url.pathname === '/') return { cid: readLowerCaseCid(subdomain[1] ?? '', text), gateway: `${url.protocol}//${subdomain[2] ?? ''}` }
+  if (subdomain !== null && url.pathname === '/') {
+    return { cid: readLowerCaseCid(subdomain[1] ?? '', text), gateway: `${url.protocol}//${subdomain[2] ?? ''}` }
+  }
   if (url.pathname.startsWith('/ipfs/')) return refuse(text, 'a path below the CID', 'use the CID of the image itself: ipfs://<CID>')
   return refuse(text, 'a URL that names no CID', 'a gateway URL is https://<gateway>/ipfs/<CID> or https://<CID>.ipfs.<gateway>/')
 }
@@ -78,10 +91,12 @@ function readCid (text: string, reference: string): CID {
     cid = CID.parse(text)
   } catch (cause) {
     const folded = /^q/.test(text) ? 'a CIDv0 loses its meaning in lower case; use the CIDv1 (ipfs cid base32)' : EXPECTED
-    throw new SnapshotterError('REF_INVALID', `${shown(reference)}: not a CID: ${JSON.stringify(text.slice(0, 120))}; ${folded}`, {}, { cause })
+    throw new SnapshotterError('REF_INVALID',
+      `${shown(reference)}: not a CID: ${JSON.stringify(text.slice(0, 120))}; ${folded}`, {}, { cause })
   }
   if (cid.code === CODE_LIBP2P_KEY) {
-    throw new SnapshotterError('REF_MUTABLE', `${shown(reference)} is an IPNS key and can point elsewhere tomorrow; resolve it first and use ipfs://<CID>`)
+    throw new SnapshotterError('REF_MUTABLE',
+      `${shown(reference)} is an IPNS key and can point elsewhere tomorrow; resolve it first and use ipfs://<CID>`)
   }
   return acceptCid(cid)
 }

@@ -32,7 +32,9 @@ export function directoryShape (entries: readonly Entry[], what: string): Direct
 function directoryHint (entries: readonly Entry[], names: ReadonlySet<string>, present: readonly string[]): string {
   const [only] = entries
   if (only !== undefined && entries.length === 1) return `; if the layout is inside it, use its own CID: ipfs://${only.cid.toString()}`
-  if (names.has('manifest.json') && present.length < 2) return '; it looks like an unpacked docker archive: run `ipfs-snapshotter publish` on the archive'
+  if (names.has('manifest.json') && present.length < 2) {
+    return '; it looks like an unpacked docker archive: run `ipfs-snapshotter publish` on the archive'
+  }
   if (present.length > 0) return `; it misses ${['oci-layout', 'index.json', 'blobs'].filter((name) => !names.has(name)).join(' and ')}`
   if (names.has('index.html')) return '; it looks like a web site'
   return ''
@@ -75,5 +77,7 @@ function describeObject (value: JsonObject): string {
 export function checkLayoutFile (bytes: Uint8Array, what: string): void {
   const value = parseStrictJson(bytes, { what, code: 'NOT_OCI', bytesMax: MANIFEST_BYTES_MAX })
   const version = new Fields(value, what, ['imageLayoutVersion']).string('imageLayoutVersion')
-  if (!/^1\.\d+\.\d+$/.test(version)) throw new SnapshotterError('UNSUPPORTED', `${what} states version ${JSON.stringify(version.slice(0, 40))}; 1.x is supported`)
+  if (!/^1\.\d+\.\d+$/.test(version)) {
+    throw new SnapshotterError('UNSUPPORTED', `${what} states version ${JSON.stringify(version.slice(0, 40))}; 1.x is supported`)
+  }
 }

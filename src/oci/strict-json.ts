@@ -78,7 +78,8 @@ class Parser {
 
   #value (depth: number): JsonValue {
     if (--this.#valuesLeft < 0) {
-      throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#options.what} has more than ${this.#options.valuesMax ?? JSON_VALUES_MAX} values`)
+      const max = this.#options.valuesMax ?? JSON_VALUES_MAX
+      throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#options.what} has more than ${max} values`)
     }
     switch (this.#skipBlanks()) {
       case QUOTE: return this.#string()

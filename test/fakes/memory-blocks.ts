@@ -105,7 +105,7 @@ export class MemoryBlocks implements BlockService {
   }
 
   sources (): SourceStatus[] {
-    return [{ name: 'memory', type: 'car', requests: this.asked.length, failures: 0, bytes: 0, budget: null, retryAt: null }]
+    return [{ name: 'memory', type: 'car', requests: this.asked.length, failures: 0, bytes: 0, blocks: this.asked.length, budget: null, retryAt: null }]
   }
 
   async close (): Promise<void> { /* nothing is open */ }

@@ -18,8 +18,9 @@ const OTHER_AMD64 = makeImage({ layers: ['other'] })
 const AMD64_V3 = makeImage({ variant: 'v3' })
 const ATTESTATION = makeImage({ architecture: 'unknown', config: { os: 'unknown' } })
 const EMPTY_CONFIG = blob('application/vnd.oci.empty.v1+json', '{}')
-const ARTIFACT = blob(OCI_MANIFEST, { schemaVersion: 2, mediaType: OCI_MANIFEST, artifactType: 'application/spdx', config: descriptorOf(EMPTY_CONFIG), layers: [descriptorOf(EMPTY_CONFIG)] })
-const SIGNATURE = blob(OCI_MANIFEST, { schemaVersion: 2, config: descriptorOf(EMPTY_CONFIG), layers: [descriptorOf(EMPTY_CONFIG)] })
+const EMPTY = { schemaVersion: 2, config: descriptorOf(EMPTY_CONFIG), layers: [descriptorOf(EMPTY_CONFIG)] }
+const ARTIFACT = blob(OCI_MANIFEST, { ...EMPTY, mediaType: OCI_MANIFEST, artifactType: 'application/spdx' })
+const SIGNATURE = blob(OCI_MANIFEST, EMPTY)
 const IMAGES = [AMD64, ARM64, ARM64_V8, OTHER_AMD64, AMD64_V3, ATTESTATION]
 const BLOBS = [...IMAGES.flatMap(blobsOf), ARTIFACT, SIGNATURE, EMPTY_CONFIG]
 
@@ -79,7 +80,8 @@ describe('by platform', () => {
     const { resolve, lineOf } = layout([descriptorOf(ARM64.manifest), descriptorOf(AMD64.manifest)])
 
     expect((await resolve()).manifest.digest).toBe(AMD64.manifest.digest)
-    expect(await lineOf({ platform: 'linux/s390x' })).toBe('PLATFORM_MISSING: ipfs://ROOT: no image for linux/s390x; it has linux/amd64, linux/arm64')
+    expect(await lineOf({ platform: 'linux/s390x' }))
+      .toBe('PLATFORM_MISSING: ipfs://ROOT: no image for linux/s390x; it has linux/amd64, linux/arm64')
   })
 
   test('the same image under two tags is one image', async () => {
@@ -89,7 +91,10 @@ describe('by platform', () => {
 
   test('attestations, signatures and other artifacts are passed over', async () => {
     const entries = [
-      entryOf(ATTESTATION, { platform: { os: 'unknown', architecture: 'unknown' } }), descriptorOf(ARTIFACT, { artifactType: 'application/spdx', platform: AMD64.platform }), descriptorOf(ARTIFACT), descriptorOf(SIGNATURE),
+      entryOf(ATTESTATION, { platform: { os: 'unknown', architecture: 'unknown' } }),
+      descriptorOf(ARTIFACT, { artifactType: 'application/spdx', platform: AMD64.platform }),
+      descriptorOf(ARTIFACT),
+      descriptorOf(SIGNATURE),
       { ...descriptorOf(EMPTY_CONFIG), mediaType: 'application/vnd.example.future+json' }, entryOf(AMD64)
     ]
     expect((await layout(entries).resolve()).manifest.digest).toBe(AMD64.manifest.digest)
@@ -108,7 +113,8 @@ describe('refuses', () => {
   })
 
   test('two images for one platform, stated or not', async () => {
-    const line = `REF_INVALID: ipfs://ROOT names 2 images for linux/amd64 (${AMD64.manifest.digest}, ${OTHER_AMD64.manifest.digest}); add @sha256:<manifest digest>`
+    const digests = `${AMD64.manifest.digest}, ${OTHER_AMD64.manifest.digest}`
+    const line = `REF_INVALID: ipfs://ROOT names 2 images for linux/amd64 (${digests}); add @sha256:<manifest digest>`
 
     expect(await layout([entryOf(AMD64), entryOf(OTHER_AMD64)]).lineOf()).toBe(line)
     expect(await layout([entryOf(AMD64), descriptorOf(OTHER_AMD64.manifest)]).lineOf()).toBe(line)
@@ -130,18 +136,22 @@ describe('refuses', () => {
   test('a variant that the config contradicts, but not one that it leaves out', async () => {
     const silent = makeImage({ architecture: 'arm' })
     const v7 = makeImage({ architecture: 'arm', variant: 'v7' })
-    const entry = (image: typeof v7): Json => descriptorOf(image.manifest, { platform: { os: 'linux', architecture: 'arm', variant: 'v6' } })
+    const entry = (image: typeof v7): Json =>
+      descriptorOf(image.manifest, { platform: { os: 'linux', architecture: 'arm', variant: 'v6' } })
 
     expect(await layout([entry(silent)], blobsOf(silent)).lineOf({ platform: 'linux/arm/v6' })).toBe(silent.manifest.digest)
-    expect(await layout([entry(v7)], blobsOf(v7)).lineOf({ platform: 'linux/arm/v6' })).toMatch(/the index says linux\/arm\/v6, the config says linux\/arm\/v7$/)
+    expect(await layout([entry(v7)], blobsOf(v7)).lineOf({ platform: 'linux/arm/v6' }))
+      .toMatch(/the index says linux\/arm\/v6, the config says linux\/arm\/v7$/)
   })
 
   test('what is no platform', async () => {
-    expect(await layout([entryOf(AMD64)]).lineOf({ platform: 'amd64' })).toBe('INVALID_ARGUMENT: not a platform: "amd64"; write linux/amd64 or linux/arm/v7')
+    expect(await layout([entryOf(AMD64)]).lineOf({ platform: 'amd64' }))
+      .toBe('INVALID_ARGUMENT: not a platform: "amd64"; write linux/amd64 or linux/arm/v7')
   })
 
   test.each<[string, (count: number) => [Json[], Blob[]], number, string]>([
-    ['entries', (count) => [Array.from({ length: count }, () => entryOf(AMD64)), []], INDEX_MANIFESTS_MAX, 'index.json of ipfs://ROOT lists 1025 manifests, limit 1024'],
+    ['entries', (count) => [Array.from({ length: count }, () => entryOf(AMD64)), []], INDEX_MANIFESTS_MAX,
+      'index.json of ipfs://ROOT lists 1025 manifests, limit 1024'],
     ['nested indexes', (count) => {
       const inner = Array.from({ length: count }, (_, at) => makeIndex([entryOf(AMD64)], { annotations: { at: String(at) } }))
       return [inner.map((index) => descriptorOf(index)), inner]
@@ -204,7 +214,8 @@ describe('by the digest of the reference', () => {
 
   test('of a layer or config: neither is an image', async () => {
     const digest = AMD64.config.digest
-    expect(await layout([entryOf(AMD64)]).lineOf({ digest })).toBe(`DIGEST_MISMATCH: ipfs://ROOT: want ${digest}, the root names ${AMD64.manifest.digest}`)
+    expect(await layout([entryOf(AMD64)]).lineOf({ digest }))
+      .toBe(`DIGEST_MISMATCH: ipfs://ROOT: want ${digest}, the root names ${AMD64.manifest.digest}`)
   })
 
   test('where the root is a manifest', async () => {

@@ -8,11 +8,17 @@ import { Readable } from 'node:stream'
 import { gunzipSync } from 'node:zlib'
 import type { CID } from 'multiformats/cid'
 import { extract } from 'tar-stream'
+import type { PlannedLayer } from '../../src/image/plan.ts'
 import { resolveImage } from '../../src/image/resolver.ts'
 import { parseReference } from '../../src/oci/reference.ts'
 import { MemoryBlocks } from '../fakes/memory-blocks.ts'
 
 const FIXTURES = join(import.meta.dirname, '..', 'fixtures')
+
+interface Manifest {
+  readonly config: { digest: string }
+  readonly layers: ReadonlyArray<{ mediaType: string, size: number, digest: string, annotations?: object }>
+}
 
 interface Facts {
   readonly manifest: string
@@ -33,6 +39,10 @@ const NERDCTL: [string, string] = ['nerdctl-estargz', 'bafkreih27ajrojltfvxnbaf7
 
 const sha256 = (bytes: Buffer | string): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 
+function factsOfLayer ({ digest, diffId, chainId, size, mediaType, annotations }: PlannedLayer): Facts['layers'][number] {
+  return { digest, diffId, chainId, size, mediaType, annotations: { ...annotations } }
+}
+
 async function filesOf (archive: string): Promise<Map<string, Buffer>> {
   const files = new Map<string, Buffer>()
   const bytes = await readFile(join(FIXTURES, 'images', archive))
@@ -49,7 +59,7 @@ async function factsOf (archive: string): Promise<Facts> {
   const json = (name: string): Record<string, unknown> => JSON.parse((files.get(name) ?? Buffer.of()).toString()) as Record<string, unknown>
   const blobName = (digest: string): string => `blobs/sha256/${digest.slice(7)}`
   const [{ digest: manifest }] = json('index.json')['manifests'] as [{ digest: string }]
-  const document = json(blobName(manifest)) as unknown as { config: { digest: string }, layers: Array<{ mediaType: string, size: number, digest: string, annotations?: object }> }
+  const document = json(blobName(manifest)) as unknown as Manifest
   const { diff_ids: diffIds } = json(blobName(document.config.digest))['rootfs'] as { diff_ids: string[] }
   let chainId = ''
   const layers = document.layers.map(({ mediaType, size, digest, annotations = {} }, at) => {
@@ -57,7 +67,8 @@ async function factsOf (archive: string): Promise<Facts> {
     chainId = at === 0 ? diffId : sha256(`${chainId} ${diffId}`)
     return { mediaType, size, digest, annotations, diffId, chainId }
   })
-  const blobs = new Map([...files].filter(([name]) => name.startsWith('blobs/sha256/') && name.length > 20).map(([, bytes]) => [sha256(bytes), bytes]))
+  const blobs = new Map([...files].filter(([name]) => name.startsWith('blobs/sha256/') && name.length > 20)
+    .map(([, bytes]) => [sha256(bytes), bytes]))
   return { manifest, config: document.config.digest, layers, blobs }
 }
 
@@ -71,7 +82,7 @@ describe.each(CARS)('%s', (car, root, archive) => {
     expect(sha256(Buffer.from(plan.manifest.bytes))).toBe(facts.manifest)
     expect(plan.config.digest).toBe(facts.config)
     expect(sha256(Buffer.from(plan.config.bytes))).toBe(facts.config)
-    expect(plan.layers.map(({ cid, ...layer }) => ({ ...layer, annotations: { ...layer.annotations } }))).toEqual(facts.layers)
+    expect(plan.layers.map(factsOfLayer)).toEqual(facts.layers)
     expect(plan.platform).toBe('linux/amd64')
     expect(plan.canonical).toBe(`ipfs://${plan.rootCid.toV1().toString()}@${facts.manifest}`)
     for (const { cid, digest, size } of plan.layers) {
@@ -92,7 +103,7 @@ test('nerdctl\'s descriptor resolves to the layers of the image it pushed', asyn
   expect(plan.manifest.digest).toBe('sha256:47f76817274ba6f917e16ffb4472ecc3610465a68627c51bf3976e160ce4693a')
   expect(plan.index).toBeNull()
   expect(plan.config.digest).toBe(facts.config)
-  expect(plan.layers.map(({ cid, ...layer }) => ({ ...layer, annotations: { ...layer.annotations } }))).toEqual(facts.layers)
+  expect(plan.layers.map(factsOfLayer)).toEqual(facts.layers)
   for (const { cid, digest, size } of plan.layers) {
     expect(Buffer.compare(await (await blocks.openFile(cid)).read(0, size), facts.blobs.get(digest) ?? Buffer.of())).toBe(0)
   }
@@ -103,7 +114,8 @@ test('an archive that was added as one file is refused with the way to publish i
   const root = 'bafkreicyglwjcxqtmftxhoic5b5jxjlcncx3zvzvvp7oektvdtm5cbf3d4'
 
   await expect(resolveImage(parseReference(root), { blocks })).rejects.toMatchObject({
-    line: `NOT_OCI: ipfs://${root} is an OCI archive, one file of 530432 bytes; publish it with \`ipfs-snapshotter publish FILE\` and use the CID that it prints`
+    line: `NOT_OCI: ipfs://${root} is an OCI archive, one file of 530432 bytes; ` +
+      'publish it with `ipfs-snapshotter publish FILE` and use the CID that it prints'
   })
 })
 
@@ -120,7 +132,7 @@ describe.each([
       .map(([name, bytes]) => [name.slice(prefix.length), blocks.putFile(bytes)]))
     const root = blocks.putDirectory({ ...put(''), blobs: blocks.putDirectory({ sha256: blocks.putDirectory(put('blobs/sha256/')) }) })
     const plan = await resolveImage(parseReference(root.toString()), { blocks, platform: 'linux/amd64' })
-    const manifest = JSON.parse(files.get(`blobs/sha256/${plan.manifest.digest.slice(7)}`)?.toString() ?? '') as { config: { digest: string }, layers: Array<{ digest: string }> }
+    const manifest = JSON.parse(files.get(`blobs/sha256/${plan.manifest.digest.slice(7)}`)?.toString() ?? '') as Manifest
 
     expect(manifest.config.digest).toBe(plan.config.digest)
     expect(plan.config.mediaType).toBe('application/vnd.oci.image.config.v1+json')

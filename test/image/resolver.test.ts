@@ -8,8 +8,11 @@ import { parseReference } from '../../src/oci/reference.ts'
 import { MemoryBlocks } from '../fakes/memory-blocks.ts'
 import { blob, blobsOf, entryOf, type ImageRecipe, makeImage, makeIndex, putImage, putLayout } from '../fakes/test-image.ts'
 
+const FOREIGN = 'application/vnd.oci.image.layer.nondistributable.v1.tar'
+
 async function lineOf (blocks: MemoryBlocks, root: CID, options: Partial<ResolveOptions> = {}): Promise<string> {
-  return resolveImage(parseReference(root.toString()), { blocks, platform: 'linux/amd64', ...options }).then(() => 'resolved', (error: unknown) => {
+  return resolveImage(parseReference(root.toString()), { blocks, platform: 'linux/amd64', ...options })
+    .then(() => 'resolved', (error: unknown) => {
     if (isSnapshotterError(error)) return error.line.replaceAll(root.toString(), 'ROOT')
     throw error
   })
@@ -19,8 +22,10 @@ describe('a document that differs from its descriptor', () => {
   test.each(['manifest', 'config'] as const)('in its bytes: %s', async (which) => {
     const blocks = new MemoryBlocks()
     const image = makeImage()
-    const lie = { ...image[which], bytes: Buffer.from(Buffer.from(image[which].bytes).toString().replace('amd64', 'arm64').replace('"size":', '"Size":')) }
-    const root = putLayout(blocks, { blobs: [...blobsOf(image).filter(({ digest }) => digest !== lie.digest), lie], index: makeIndex([entryOf(image)]) })
+    const text = Buffer.from(image[which].bytes).toString().replace('amd64', 'arm64').replace('"size":', '"Size":')
+    const lie = { ...image[which], bytes: Buffer.from(text) }
+    const root = putLayout(blocks,
+      { blobs: [...blobsOf(image).filter(({ digest }) => digest !== lie.digest), lie], index: makeIndex([entryOf(image)]) })
 
     expect(await lineOf(blocks, root)).toBe(
       `DIGEST_MISMATCH: ${which} ${lie.digest} of ipfs://ROOT: want ${lie.digest}, got ${blob('', lie.bytes).digest}`)
@@ -39,7 +44,8 @@ describe('a document that differs from its descriptor', () => {
   test('in its media type', async () => {
     const blocks = new MemoryBlocks()
     const image = makeImage({ docker: true })
-    const root = putLayout(blocks, { blobs: blobsOf(image), index: makeIndex([entryOf(image, { mediaType: 'application/vnd.oci.image.manifest.v1+json' })]) })
+    const root = putLayout(blocks,
+      { blobs: blobsOf(image), index: makeIndex([entryOf(image, { mediaType: 'application/vnd.oci.image.manifest.v1+json' })]) })
 
     expect(await lineOf(blocks, root)).toBe(`NOT_OCI: manifest ${image.manifest.digest} of ipfs://ROOT calls itself ` +
       '"application/vnd.docker.distribution.manifest.v2+json", its descriptor says "application/vnd.oci.image.manifest.v1+json"')
@@ -50,17 +56,21 @@ describe('a document that differs from its descriptor', () => {
     const image = makeImage()
     const root = putLayout(blocks, { blobs: blobsOf(image), index: makeIndex([entryOf(image, { size: 4194305 })]) })
 
-    expect(await lineOf(blocks, root)).toBe(`LIMIT_EXCEEDED: manifest ${image.manifest.digest} of ipfs://ROOT: 4194305 bytes, limit 4194304`)
+    expect(await lineOf(blocks, root))
+      .toBe(`LIMIT_EXCEEDED: manifest ${image.manifest.digest} of ipfs://ROOT: 4194305 bytes, limit 4194304`)
   })
 })
 
 describe('an image that cannot be run', () => {
   test.each<[string, ImageRecipe, RegExp]>([
     ['without layers', { layers: [] }, /^NOT_OCI: manifest \S+ of ipfs:\/\/ROOT has no layers; an image needs at least one$/],
-    ['with another count of diffIDs', { config: { rootfs: { type: 'layers', diff_ids: [] } } }, /^NOT_OCI: config \S+ of ipfs:\/\/ROOT, rootfs has 0 diff_ids for 1 layers$/],
+    ['with another count of diffIDs', { config: { rootfs: { type: 'layers', diff_ids: [] } } },
+      /^NOT_OCI: config \S+ of ipfs:\/\/ROOT, rootfs has 0 diff_ids for 1 layers$/],
     ['that is also an index', { manifest: { manifests: [] } }, /^NOT_OCI: manifest \S+ of ipfs:\/\/ROOT has both "layers" and "manifests"/],
-    ['of schema 1', { manifest: { schemaVersion: 1 } }, /^MEDIA_TYPE_UNSUPPORTED: manifest \S+ of ipfs:\/\/ROOT is a Docker schema 1 manifest/],
-    ['with a foreign layer', { child: ({ mediaType }) => mediaType.includes('layer') ? { mediaType: 'application/vnd.oci.image.layer.nondistributable.v1.tar' } : {} },
+    ['of schema 1', { manifest: { schemaVersion: 1 } },
+      /^MEDIA_TYPE_UNSUPPORTED: manifest \S+ of ipfs:\/\/ROOT is a Docker schema 1 manifest/],
+    ['with a foreign layer',
+      { child: ({ mediaType }) => mediaType.includes('layer') ? { mediaType: FOREIGN } : {} },
       /^MEDIA_TYPE_UNSUPPORTED: manifest \S+ of ipfs:\/\/ROOT, layer 0 is a foreign layer/]
   ])('%s', async (_name, recipe, line) => {
     const blocks = new MemoryBlocks()
@@ -105,7 +115,8 @@ describe('bytes that do not come', () => {
       flipped[bytes.byteLength >> 1] = (flipped[bytes.byteLength >> 1] ?? 0) ^ 1
       const damaged = await copyWithout(blocks, '')
       damaged.blocks.set(Buffer.from(cid.multihash.bytes).toString('hex'), { cid, bytes: flipped })
-      expect(await lineOf(damaged, root)).toMatch(new RegExp(`^BLOCK_HASH_MISMATCH: .*block ${cid.toString() === root.toString() ? 'ROOT' : cid.toString()} from memory has other bytes`))
+      const name = cid.toString() === root.toString() ? 'ROOT' : cid.toString()
+      expect(await lineOf(damaged, root)).toMatch(new RegExp(`^BLOCK_HASH_MISMATCH: .*block ${name} from memory has other bytes`))
     }
   })
 
@@ -148,9 +159,11 @@ test('logs one event with what was resolved', async () => {
   const root = putImage(blocks, image)
   const events: Array<[object, string]> = []
   const note = (fields: object, event: string): void => { events.push([fields, event]) }
-  await resolveImage(parseReference(root.toString()), { blocks, platform: 'linux/amd64', log: { debug: note, info: note, warn: note, error: note } })
+  await resolveImage(parseReference(root.toString()),
+    { blocks, platform: 'linux/amd64', log: { debug: note, info: note, warn: note, error: note } })
 
-  expect(events).toEqual([[{ cid: root.toString(), manifest: image.manifest.digest, platform: 'linux/amd64', layers: 1 }, 'image resolved']])
+  expect(events).toEqual(
+    [[{ cid: root.toString(), manifest: image.manifest.digest, platform: 'linux/amd64', layers: 1 }, 'image resolved']])
 })
 
 async function copyWithout (blocks: MemoryBlocks, missing: string): Promise<MemoryBlocks> {

@@ -11,13 +11,23 @@ import { MANIFEST_BYTES_MAX } from '../../src/base/limits.ts'
 import type { ImagePlan } from '../../src/image/plan.ts'
 import { parseReference } from '../../src/oci/reference.ts'
 import { MemoryBlocks } from '../fakes/memory-blocks.ts'
-import { type Blob, blob, blobsOf, descriptorOf, entryOf, makeImage, makeIndex, putImage, putIpdr, putLayout, sha256, type TestImage } from '../fakes/test-image.ts'
+import {
+  type Blob, blob, blobsOf, descriptorOf, entryOf, type Json, makeImage, makeIndex, putImage, putIpdr, putLayout, sha256, type TestImage
+} from '../fakes/test-image.ts'
 
 const CHUNK = 64
 
-function setUp (): { blocks: MemoryBlocks, image: TestImage, resolve: (root: CID | string) => Promise<ImagePlan>, lineOf: (root: CID | string) => Promise<string> } {
+interface Bench {
+  readonly blocks: MemoryBlocks
+  readonly image: TestImage
+  readonly resolve: (root: CID | string) => Promise<ImagePlan>
+  readonly lineOf: (root: CID | string) => Promise<string>
+}
+
+function setUp (): Bench {
   const blocks = new MemoryBlocks()
-  const resolve = async (root: CID | string): Promise<ImagePlan> => resolveImage(parseReference(root.toString()), { blocks, platform: 'linux/amd64' })
+  const resolve = async (root: CID | string): Promise<ImagePlan> =>
+    resolveImage(parseReference(root.toString()), { blocks, platform: 'linux/amd64' })
   return {
     blocks,
     image: makeImage({ layers: ['base', 'x'.repeat(1000)] }),
@@ -32,7 +42,8 @@ function setUp (): { blocks: MemoryBlocks, image: TestImage, resolve: (root: CID
 function expectPlan (plan: ImagePlan, image: TestImage): void {
   expect(plan.manifest.digest).toBe(image.manifest.digest)
   expect(plan.config.digest).toBe(image.config.digest)
-  expect(plan.layers.map(({ digest, diffId }) => ({ digest, diffId }))).toEqual(image.layers.map(({ digest }, at) => ({ digest, diffId: image.diffIds[at] })))
+  expect(plan.layers.map(({ digest, diffId }) => ({ digest, diffId })))
+    .toEqual(image.layers.map(({ digest }, at) => ({ digest, diffId: image.diffIds[at] })))
 }
 
 /** Every blob as a file, and the CID of each by digest. */
@@ -81,7 +92,8 @@ describe('(a) a layout directory', () => {
   test('that leaves out blobs which its descriptors place elsewhere', async () => {
     const { blocks, resolve } = setUp()
     const elsewhere = new MemoryBlocks()
-    const image = makeImage({ layers: ['y'.repeat(1000)], child: ({ bytes }) => ({ urls: [`ipfs://${elsewhere.putFile(bytes, CHUNK).toString()}`] }) })
+    const child = ({ bytes }: Blob): Json => ({ urls: [`ipfs://${elsewhere.putFile(bytes, CHUNK).toString()}`] })
+    const image = makeImage({ layers: ['y'.repeat(1000)], child })
     const plan = await resolve(putLayout(blocks, { blobs: [image.manifest, image.config], index: makeIndex([entryOf(image)]) }))
 
     expect(plan.layers[0]?.cid.toString()).toBe(elsewhere.putFile(image.layers[0]?.bytes ?? '', CHUNK).toString())
@@ -90,7 +102,8 @@ describe('(a) a layout directory', () => {
   test('is believed before urls and annotations: its blobs are in the DAG that was pinned', async () => {
     const { blocks, resolve } = setUp()
     const elsewhere = new MemoryBlocks()
-    const image = makeImage({ layers: ['y'.repeat(1000)], child: ({ bytes }) => ({ urls: [`ipfs://${elsewhere.putFile(bytes, CHUNK).toString()}`] }) })
+    const child = ({ bytes }: Blob): Json => ({ urls: [`ipfs://${elsewhere.putFile(bytes, CHUNK).toString()}`] })
+    const image = makeImage({ layers: ['y'.repeat(1000)], child })
     const plan = await resolve(putImage(blocks, image))
 
     expect(plan.layers[0]?.cid.toString()).toBe(blocks.putFile(image.layers[0]?.bytes ?? '').toString())
@@ -140,15 +153,15 @@ describe('(b) a JSON descriptor', () => {
       'MEDIA_TYPE_UNSUPPORTED: the document that ipfs://ROOT describes has the media type ' +
       '"application/vnd.oci.image.layer.v1.tar+gzip", which is no OCI or Docker schema 2 manifest or index'],
     ['whose digest is another document\'s', (image) => descriptorOf(image.config, { mediaType: OCI_MANIFEST, urls: [] }),
-      'NOT_OCI: manifest DIGEST of ipfs://ROOT has no mediaType'],
-    ['that could be a manifest too', (image) => ({ ...descriptorOf(image.manifest), layers: [] }), 'NOT_OCI: ipfs://ROOT could be read as a descriptor and as a manifest']
+      'NOT_OCI: manifest DIGEST of ipfs://ROOT has schemaVersion = nothing; 2 was expected'],
+    ['that could be a manifest too', (image) => ({ ...descriptorOf(image.manifest), layers: [] }),
+      'NOT_OCI: ipfs://ROOT could be read as a descriptor and as a manifest']
   ])('%s is refused', async (_name, document, line) => {
     const { blocks, image, lineOf } = setUp()
     putBlobs(blocks, blobsOf(image))
     const got = await lineOf(blocks.putFile(JSON.stringify(document(image))))
 
-    if (line.includes('DIGEST')) expect(got).toMatch(/^NOT_OCI: manifest sha256:[0-9a-f]{64} of ipfs:\/\/ROOT has schemaVersion = nothing; 2 was expected$/)
-    else expect(got).toBe(line)
+    expect(got.replace(/sha256:[0-9a-f]{64}/, 'DIGEST')).toBe(line)
   })
 })
 
@@ -235,20 +248,26 @@ describe('anything else is NOT_OCI, saying what was found', () => {
   test.each<[string, () => Promise<Uint8Array | string> | Uint8Array | string, string]>([
     ['an HTML page', () => '\n<!DOCTYPE html><html><body>504</body></html>',
       'an HTML page (45 bytes); the CID names a web page, perhaps what a gateway showed, not the image'],
-    ['an HTML page after a comment', () => '<!-- x --><HTML>', 'an HTML page (16 bytes); the CID names a web page, perhaps what a gateway showed, not the image'],
+    ['an HTML page after a comment', () => '<!-- x --><HTML>',
+      'an HTML page (16 bytes); the CID names a web page, perhaps what a gateway showed, not the image'],
     ['an OCI archive', () => tarOf(['blobs/sha256/aa', 'index.json', 'oci-layout']), `an OCI archive, one file of 4096 bytes; ${PUBLISH}`],
     ['a docker archive', () => tarOf([`${'0'.repeat(64)}.json`, 'manifest.json']), `a docker archive, one file of 3072 bytes; ${PUBLISH}`],
-    ['some tar', () => tarOf(['etc/passwd']), `a tar archive of 2048 bytes that begins with "etc/passwd"; if it is an image archive, ${PUBLISH}`],
-    ['a gzip file', () => Uint8Array.from([0x1f, 0x8b, 8, 0]), `a gzip file (4 bytes); if it is an image archive, ${PUBLISH}; if it is a layer, use the CID of its image`],
+    ['some tar', () => tarOf(['etc/passwd']),
+      `a tar archive of 2048 bytes that begins with "etc/passwd"; if it is an image archive, ${PUBLISH}`],
+    ['a gzip file', () => Uint8Array.from([0x1f, 0x8b, 8, 0]),
+      `a gzip file (4 bytes); if it is an image archive, ${PUBLISH}; if it is a layer, use the CID of its image`],
     ['a ZIP file', () => Uint8Array.from([0x50, 0x4b, 3, 4, 0, 0]), 'a ZIP archive (6 bytes)'],
-    ['a CAR file', () => Buffer.concat([Buffer.from([0x3a, 0xa2, 0x65]), Buffer.from('roots')]), 'a CAR file (8 bytes); import it (ipfs dag import) and use the root it names'],
+    ['a CAR file', () => Buffer.concat([Buffer.from([0x3a, 0xa2, 0x65]), Buffer.from('roots')]),
+      'a CAR file (8 bytes); import it (ipfs dag import) and use the root it names'],
     ['an empty file', () => '', 'an empty file'],
     ['text', () => 'hello world', 'a file of 11 bytes that begins with "hello world", not an OCI document'],
     ['bytes', () => Uint8Array.from([0, 1, 255]), 'a file of 3 bytes that begins with "\\u0000\\u0001ÿ", not an OCI document'],
-    ['the manifest.json of a docker archive', () => '[{"Config":"x"}]', 'a JSON list (16 bytes); if it is the manifest.json of a docker archive: publish the archive'],
+    ['the manifest.json of a docker archive', () => '[{"Config":"x"}]',
+      'a JSON list (16 bytes); if it is the manifest.json of a docker archive: publish the archive'],
     ['another JSON object', () => '{"a":1,"b":2}', 'a JSON object with the keys "a", "b", no manifest, index or descriptor'],
     ['an empty JSON object', () => '{}', 'an empty JSON object'],
-    ['an oci-layout file', () => '{"imageLayoutVersion":"1.0.0"}', 'the oci-layout file of a layout; use the CID of the directory that holds it'],
+    ['an oci-layout file', () => '{"imageLayoutVersion":"1.0.0"}',
+      'the oci-layout file of a layout; use the CID of the directory that holds it'],
     ['a config', () => makeImage().config.bytes, 'an image config; use the CID of the layout, index or manifest that names it']
   ])('%s', async (_name, content, found) => {
     const { blocks, lineOf } = setUp()
@@ -260,7 +279,8 @@ describe('anything else is NOT_OCI, saying what was found', () => {
 
   test('broken JSON', async () => {
     const { blocks, lineOf } = setUp()
-    expect(await lineOf(blocks.putFile('{"schemaVersion":2,'))).toBe('NOT_OCI: ipfs://ROOT: not strict JSON at character 19: a key was expected')
+    expect(await lineOf(blocks.putFile('{"schemaVersion":2,')))
+      .toBe('NOT_OCI: ipfs://ROOT: not strict JSON at character 19: a key was expected')
   })
 
   test('a document over the limit, without reading it', async () => {
@@ -273,22 +293,27 @@ describe('anything else is NOT_OCI, saying what was found', () => {
 
   test.each<[string, readonly string[], string]>([
     ['an empty directory', [], 'an empty directory, not an OCI image layout'],
-    ['a web site', ['index.html', 'style.css'], 'a directory with "index.html", "style.css", not an OCI image layout; it looks like a web site'],
-    ['a layout without oci-layout', ['blobs', 'index.json'], 'a directory with "blobs", "index.json", not an OCI image layout; it misses oci-layout'],
+    ['a web site', ['index.html', 'style.css'],
+      'a directory with "index.html", "style.css", not an OCI image layout; it looks like a web site'],
+    ['a layout without oci-layout', ['blobs', 'index.json'],
+      'a directory with "blobs", "index.json", not an OCI image layout; it misses oci-layout'],
     ['an unpacked docker archive', ['manifest.json', 'repositories'],
-      'a directory with "manifest.json", "repositories", not an OCI image layout; it looks like an unpacked docker archive: run `ipfs-snapshotter publish` on the archive'],
+      'a directory with "manifest.json", "repositories", not an OCI image layout; ' +
+      'it looks like an unpacked docker archive: run `ipfs-snapshotter publish` on the archive'],
     ['many files', Array.from({ length: 12 }, (_, at) => `f${String(at).padStart(2, '0')}`),
       'a directory with "f00", "f01", "f02", "f03", "f04", "f05", "f06", "f07" and 4 more, not an OCI image layout']
   ])('%s', async (_name, names, found) => {
     const { blocks, lineOf } = setUp()
-    expect(await lineOf(blocks.putDirectory(Object.fromEntries(names.map((name) => [name, blocks.putFile(name)]))))).toBe(`NOT_OCI: ipfs://ROOT is ${found}`)
+    expect(await lineOf(blocks.putDirectory(Object.fromEntries(names.map((name) => [name, blocks.putFile(name)])))))
+      .toBe(`NOT_OCI: ipfs://ROOT is ${found}`)
   })
 
   test('a directory around the layout, naming the layout\'s CID', async () => {
     const { blocks, image, lineOf } = setUp()
     const layout = putImage(blocks, image)
     expect(await lineOf(blocks.putDirectory({ image: layout }))).toBe(
-      `NOT_OCI: ipfs://ROOT is a directory with "image", not an OCI image layout; if the layout is inside it, use its own CID: ipfs://${layout.toString()}`)
+      'NOT_OCI: ipfs://ROOT is a directory with "image", not an OCI image layout; ' +
+      `if the layout is inside it, use its own CID: ipfs://${layout.toString()}`)
   })
 
   test.each<[string, (blocks: MemoryBlocks, image: TestImage) => CID, string]>([
@@ -302,11 +327,13 @@ describe('anything else is NOT_OCI, saying what was found', () => {
       blobs: blobsOf(image), index: makeIndex([entryOf(image)], { layers: [] })
     }), 'NOT_OCI: index.json of ipfs://ROOT has both "manifests" and "layers": it could be read as an index and as a manifest'],
     ['a layout whose index.json is a manifest', (blocks, image) => putLayout(blocks, { blobs: blobsOf(image), index: image.manifest }),
-      'MEDIA_TYPE_UNSUPPORTED: index.json of ipfs://ROOT has the media type "application/vnd.oci.image.manifest.v1+json", which is no OCI or Docker schema 2 manifest or index'],
+      'MEDIA_TYPE_UNSUPPORTED: index.json of ipfs://ROOT has the media type "application/vnd.oci.image.manifest.v1+json", ' +
+      'which is no OCI or Docker schema 2 manifest or index'],
     ['a layout whose index.json is a web page', (blocks, image) => putLayout(blocks, {
       blobs: blobsOf(image), index: blob(OCI_INDEX, '<html>')
     }), 'NOT_OCI: index.json of ipfs://ROOT: not strict JSON at character 0: a value was expected'],
-    ['a dag-pb node that is no UnixFS', (blocks) => blocks.put(dagPb.encode({ Links: [] }), 0x70), 'NOT_OCI: ipfs://ROOT is a dag-pb node that is no UnixFS file or directory']
+    ['a dag-pb node that is no UnixFS', (blocks) => blocks.put(dagPb.encode({ Links: [] }), 0x70),
+      'NOT_OCI: ipfs://ROOT is no UnixFS file or directory (ROOT: NotUnixFSError: no data in PBNode)']
   ])('%s', async (_name, put, line) => {
     const { blocks, image, lineOf } = setUp()
     expect(await lineOf(put(blocks, image))).toBe(line)

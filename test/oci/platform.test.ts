@@ -3,7 +3,8 @@ import { formatPlatform, hostPlatform, parsePlatform, samePlatform } from '../..
 
 test.each([
   ['linux/amd64', 'linux/amd64'], ['linux/amd64/v1', 'linux/amd64'], ['linux/amd64/v3', 'linux/amd64/v3'], ['linux/x86_64', 'linux/amd64'],
-  ['linux/arm64/v8', 'linux/arm64'], ['linux/aarch64', 'linux/arm64'], ['linux/arm', 'linux/arm/v7'], ['linux/arm/v6', 'linux/arm/v6'], ['linux/riscv64', 'linux/riscv64']
+  ['linux/arm64/v8', 'linux/arm64'], ['linux/aarch64', 'linux/arm64'], ['linux/arm', 'linux/arm/v7'], ['linux/arm/v6', 'linux/arm/v6'],
+    ['linux/riscv64', 'linux/riscv64']
 ])('%s is %s', (text, normal) => {
   expect(formatPlatform(parsePlatform(text))).toBe(normal)
 })

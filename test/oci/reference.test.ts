@@ -16,6 +16,7 @@ const BASE36 = CID.parse(V1).toString(base36)
 const DIGEST = `sha256:${'0123456789abcdef'.repeat(4)}`
 const IPNS_KEY = 'k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8'
 const EXPECTED = 'write ipfs://<CID>[@sha256:<manifest digest>]'
+const NO_PATHS = 'paths, queries and tags below ipfs:// are not understood: use the CID of the image itself'
 const MOVES = 'can point elsewhere tomorrow; resolve it first (ipfs resolve) and use ipfs://<CID>'
 
 function lineOf (text: string): string {
@@ -92,16 +93,17 @@ describe('refuses as invalid, with a hint', () => {
     ['ipfs://example.com', `not a CID: "example.com"; ${EXPECTED}`],
     [`ipfs://${V1.slice(0, -1)}`, `not a CID: "${V1.slice(0, -1)}"; ${EXPECTED}`],
     [`ipfs://${V1}:latest`, `not a CID: "${V1}:latest"; ${EXPECTED}`],
-    ['ipfs://', 'no known form of reference; paths, queries and tags below ipfs:// are not understood: use the CID of the image itself'],
-    [`ipfs://${V1}/a`, 'no known form of reference; paths, queries and tags below ipfs:// are not understood: use the CID of the image itself'],
-    [`ipfs://${V1}?a`, 'no known form of reference; paths, queries and tags below ipfs:// are not understood: use the CID of the image itself'],
+    ['ipfs://', `no known form of reference; ${NO_PATHS}`],
+    [`ipfs://${V1}/a`, `no known form of reference; ${NO_PATHS}`],
+    [`ipfs://${V1}?a`, `no known form of reference; ${NO_PATHS}`],
     [`/ipfs/${V1}`, `no known form of reference; write ipfs://${V1}`],
     [`dweb.link/ipfs/${V1}:latest`, `no known form of reference; write https://dweb.link/ipfs/${V1}`],
     [`https://gw.example/ipfs/${V1}/a/b`, 'a path below the CID; use the CID of the image itself: ipfs://<CID>'],
     [`https://gw.example/ipfs/${V1}?format=car`, 'a gateway URL with a query or fragment; leave out everything from "?" on'],
     [`https://gw.example/ipfs/${V1}#a`, 'a gateway URL with a query or fragment; leave out everything from "#" on'],
     ['https://gw.example/', 'a URL that names no CID; a gateway URL is https://<gateway>/ipfs/<CID> or https://<CID>.ipfs.<gateway>/'],
-    [`https://gw.example/base/ipfs/${V1}`, 'a URL that names no CID; a gateway URL is https://<gateway>/ipfs/<CID> or https://<CID>.ipfs.<gateway>/'],
+    [`https://gw.example/base/ipfs/${V1}`,
+      'a URL that names no CID; a gateway URL is https://<gateway>/ipfs/<CID> or https://<CID>.ipfs.<gateway>/'],
     ['https://', `not a URL; ${EXPECTED}`],
     [`ftp://gw.example/ipfs/${V1}`, `no known form of reference; ${EXPECTED}`],
     [`ipfs:0/${V0}`, `this form needs a lower-case CIDv1; write ipfs:0/${V0_AS_V1} or ipfs://${V0}`],
@@ -110,8 +112,10 @@ describe('refuses as invalid, with a hint', () => {
     [`ipfs:0/${V1}:-x`, `no known form of reference; ${EXPECTED}`],
     [`https://${V0}.ipfs.dweb.link/`,
       `not a CID: "${V0.toLowerCase()}"; a CIDv0 loses its meaning in lower case; use the CIDv1 (ipfs cid base32)`],
-    [`ipfs://${V1}@sha512:${'0'.repeat(128)}`, `not a sha256 digest: "sha512:${'0'.repeat(73)}"; a digest is sha256: and 64 lower-case hex digits`],
-    [`ipfs://${V1}@${DIGEST.slice(0, -1)}`, `not a sha256 digest: "${DIGEST.slice(0, -1)}"; a digest is sha256: and 64 lower-case hex digits`],
+    [`ipfs://${V1}@sha512:${'0'.repeat(128)}`,
+      `not a sha256 digest: "sha512:${'0'.repeat(73)}"; a digest is sha256: and 64 lower-case hex digits`],
+    [`ipfs://${V1}@${DIGEST.slice(0, -1)}`,
+      `not a sha256 digest: "${DIGEST.slice(0, -1)}"; a digest is sha256: and 64 lower-case hex digits`],
     [`ipfs://${V1}@${DIGEST.toUpperCase().replace('SHA', 'sha')}`,
       `not a sha256 digest: "${DIGEST.toUpperCase().replace('SHA', 'sha')}"; a digest is sha256: and 64 lower-case hex digits`],
     [`ipfs://${V1}@${DIGEST}@${DIGEST}`, `not a CID: "${V1}@`]
@@ -142,9 +146,11 @@ describe('refuses as invalid, with a hint', () => {
 
 describe('refuses CIDs that prove too little', () => {
   test.each([
-    ['a sha2-256 digest cut to 20 bytes', 0x55, 0x12, 20, 'hash 0x12 of 20 bytes; only full sha2-256 and identity up to 128 bytes are accepted'],
+    ['a sha2-256 digest cut to 20 bytes', 0x55, 0x12, 20,
+      'hash 0x12 of 20 bytes; only full sha2-256 and identity up to 128 bytes are accepted'],
     ['sha1', 0x55, 0x11, 20, 'hash 0x11 of 20 bytes; only full sha2-256 and identity up to 128 bytes are accepted'],
-    ['an identity CID of 129 bytes', 0x55, 0x00, 129, 'hash 0x0 of 129 bytes; only full sha2-256 and identity up to 128 bytes are accepted'],
+    ['an identity CID of 129 bytes', 0x55, 0x00, 129,
+      'hash 0x0 of 129 bytes; only full sha2-256 and identity up to 128 bytes are accepted'],
     ['dag-cbor', 0x71, 0x12, 32, 'codec 0x71; only raw and dag-pb are accepted']
   ])('%s', (_name, codec, hash, length, reason) => {
     const cid = CID.createV1(codec, createMultihash(hash, new Uint8Array(length))).toString()
@@ -158,7 +164,8 @@ describe('refuses CIDs that prove too little', () => {
 })
 
 describe('never throws anything but its own errors', () => {
-  const word = fc.constantFrom('ipfs', 'ipns', 'http', 'https', '://', ':0/', '/', '@', ':', '.', 'localhost', V1, V0, DIGEST, 'sha256:', '?', '#', '..', '%2f', 'é')
+  const word = fc.constantFrom('ipfs', 'ipns', 'http', 'https', '://', ':0/', '/', '@', ':', '.', 'localhost', V1, V0, DIGEST, 'sha256:',
+    '?', '#', '..', '%2f', 'é')
   const mixed = fc.array(fc.oneof(word, fc.string({ maxLength: 6 })), { maxLength: 8 }).map((parts) => parts.join(''))
 
   test('on any text', () => {

@@ -73,7 +73,8 @@ describe('refuses', () => {
   })
 
   test.each([
-    ['an overlong NUL', [0x22, 0xc0, 0x80, 0x22]], ['a CESU surrogate', [0x22, 0xed, 0xa0, 0x80, 0x22]], ['a cut sequence', [0x22, 0xe2, 0x82, 0x22]]
+    ['an overlong NUL', [0x22, 0xc0, 0x80, 0x22]], ['a CESU surrogate', [0x22, 0xed, 0xa0, 0x80, 0x22]],
+      ['a cut sequence', [0x22, 0xe2, 0x82, 0x22]]
   ])('%s in UTF-8', (_name, bytes) => {
     expect(lineOf(() => parse(Uint8Array.from(bytes)))).toBe('NOT_OCI: text: not UTF-8')
   })
@@ -111,7 +112,8 @@ test('keys are keys, whatever they are called', () => {
 })
 
 test('any bytes end in a value or in an error of ours', () => {
-  fc.assert(fc.property(fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.string({ unit: fc.constantFrom(...'{}[]",:\\u0d8 1e-.atrufl') }).map(Buffer.from)), (bytes) => {
+  fc.assert(fc.property(fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.string({ unit: fc.constantFrom(...'{}[]",:\\u0d8 1e-.atrufl') })
+    .map(Buffer.from)), (bytes) => {
     expect(lineOf(() => parse(bytes))).toMatch(/^(accepted|NOT_OCI: text: .+)$/)
   }), { numRuns: 2000 })
 })
