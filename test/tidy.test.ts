@@ -8,7 +8,7 @@ import ts from 'typescript'
 const root = resolve(import.meta.dirname, '..')
 const FILE_LINES_MAX = 300
 const FUNCTION_LINES_MAX = 60
-const LINE_LENGTH_MAX = 140
+const LINE_LENGTH_MAX = 160
 
 /** Design §6: a file imports from its own folder or from a lower number. */
 const LEVELS: Readonly<Record<string, number>> = {
@@ -28,7 +28,6 @@ const FENCES: Readonly<Record<string, readonly string[]>> = {
   'node:sqlite': ['snapshots/', 'cache/'],
   pino: ['base/log.ts'],
   'smol-toml': ['config/'],
-  'tar-stream': ['layer/', 'publish/'],
   undici: ['ipfs/'],
   zod: ['config/', 'oci/']
 }

@@ -119,6 +119,7 @@ export const GRPC_STOP_GRACE_MS = 2_000 // calls in flight at SIGTERM
 
 // Publishing
 export const PUBLISH_READ_BYTES = 256 * KiB // one read of an archive or a layer
+export const PUBLISH_WINDOW_BYTES = 16 * KiB // one read of tar headers: a run of them, or one and its small file
 export const PUBLISH_CHUNK_BYTES = 256 * KiB // of our eStargz: see publish/estargz-members.ts
 export const PUBLISH_CHUNK_BYTES_MIN = 4 * KiB // smaller chunks than a page make the TOC larger than the data
 export const PUBLISH_HEADER_RUN_BYTES = 4 * MiB // tar headers between two contents, in one gzip member

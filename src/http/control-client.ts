@@ -1,6 +1,5 @@
 // The command line's side of the control socket.
-import { request } from 'node:http'
-import { createInterface } from 'node:readline'
+import { type IncomingMessage, request } from 'node:http'
 import { ERROR_CODES, type ErrorCode, messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 
 interface Line {
@@ -11,18 +10,31 @@ interface Line {
 
 /** Calls the daemon whose state folder holds `socket`. @throws what the daemon answered, or UNAVAILABLE without one. */
 export async function callControl (socket: string, path: string, body: object | null, onEvent: (event: object) => void = () => {}): Promise<object> {
-  const lines = await new Promise<AsyncIterable<string>>((resolve, reject) => {
-    const call = request({ socketPath: socket, path, method: 'POST' }, (response) => { resolve(createInterface({ input: response })) })
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const call = request({ socketPath: socket, path, method: 'POST' }, resolve)
     call.once('error', (cause) => { reject(unreachable(socket, cause)) })
     call.end(body === null ? '' : JSON.stringify(body))
   })
-  for await (const text of lines) {
-    const line = JSON.parse(text) as Line
+  for await (const line of linesOf(response)) {
     if (line.event !== undefined) onEvent(line.event)
     if (line.result !== undefined) return line.result
     if (line.error !== undefined) throw new SnapshotterError(knownCode(line.error.code), line.error.message)
   }
   throw new SnapshotterError('UNAVAILABLE', 'the daemon ended before it answered; see its log')
+}
+
+async function * linesOf (response: IncomingMessage): AsyncGenerator<Line> {
+  let rest = ''
+  response.setEncoding('utf8')
+  try {
+    for await (const part of response as AsyncIterable<string>) {
+      const lines = (rest + part).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) yield JSON.parse(line) as Line
+    }
+  } catch (cause) {
+    throw new SnapshotterError('UNAVAILABLE', `the daemon broke off its answer (${systemCode(cause) ?? messageOf(cause)}); see its log`, {}, { cause })
+  }
 }
 
 function unreachable (socket: string, cause: unknown): SnapshotterError {

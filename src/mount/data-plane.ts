@@ -103,6 +103,11 @@ export class DataPlane {
     return this.#link.hello
   }
 
+  /** Supplied and not yet known to be stored. */
+  get unacknowledgedBytes (): number {
+    return this.#inFlight
+  }
+
   /** Who answers misses; those that came before are handed over now. A promise that ends frees what it left unanswered. */
   onFetch (handler: FetchHandler): void {
     this.#fetchHandler = handler

@@ -1,0 +1,42 @@
+// Which files a run of the program opens: strace of the same program in the image's tree, so that publish can put them
+// first. Paths are resolved through the tree's own symbolic links.
+import { lstat, readlink, writeFile } from 'node:fs/promises'
+import { dirname, join, normalize } from 'node:path'
+import { run } from './run.ts'
+
+const LINKS_MAX = 40 // as the kernel's ELOOP
+
+/** Writes one path a line, in the order of first use; returns how many. */
+export async function recordPrefetchList (rootfs: string, program: readonly string[], file: string): Promise<number> {
+  const trace = await run('strace', ['-f', '-qq', '-s', '4096', '-e', 'trace=open,openat,execve', 'chroot', rootfs, ...program], { timeoutMs: 120_000 })
+  const opened = new Set<string>()
+  for (const line of trace.stderr.split('\n')) {
+    const path = /(?:openat\([A-Z_]+, |open\(|execve\()"(\/[^"]+)".*\)\s+= \d+/.exec(line)?.[1]
+    if (path === undefined || path.startsWith(rootfs) || path.startsWith('/proc') || path.startsWith('/dev')) continue
+    const real = await resolveIn(rootfs, path)
+    if (real !== null && (await lstat(join(rootfs, real))).isFile()) opened.add(real)
+  }
+  await writeFile(file, [...opened].map((path) => `${path}\n`).join(''))
+  return opened.size
+}
+
+async function resolveIn (rootfs: string, path: string): Promise<string | null> {
+  let resolved = '/'
+  let rest = normalize(path).split('/').filter((part) => part !== '')
+  for (let links = 0; rest.length > 0 && links < LINKS_MAX;) {
+    const [part = '', ...others] = rest
+    const next = join(resolved, part)
+    const found = await lstat(join(rootfs, next)).catch(() => null)
+    if (found === null) return null
+    if (found.isSymbolicLink()) {
+      links++
+      const target = await readlink(join(rootfs, next))
+      rest = [...normalize(target.startsWith('/') ? target : join(dirname(next), target)).split('/').filter((name) => name !== ''), ...others]
+      resolved = '/'
+    } else {
+      resolved = next
+      rest = others
+    }
+  }
+  return rest.length === 0 ? resolved : null
+}

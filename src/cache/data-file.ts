@@ -1,0 +1,82 @@
+// The data file that the pass over a plain layer fills: bytes at their places in the data device, gathered into large
+// writes, and `present` marks for the data plane, which believes neither and hashes every chunk on its first use.
+import { type FileHandle, open, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { SnapshotterError, systemCode } from '../base/errors.ts'
+import { DATA_WRITE_BYTES } from '../base/limits.ts'
+import type { DataLayout, LayerIndex } from '../layer/layer-index.ts'
+import type { DataSink } from '../layer/plain-layer.ts'
+
+const PRESENT = 1
+
+export class DataFile implements DataSink {
+  readonly #folder: string
+  readonly #file: FileHandle
+  readonly #gathered = Buffer.alloc(DATA_WRITE_BYTES)
+  #gatheredAt = 0
+  #gatheredBytes = 0
+
+  private constructor (folder: string, file: FileHandle) {
+    this.#folder = folder
+    this.#file = file
+  }
+
+  static async create (folder: string): Promise<DataFile> {
+    return new DataFile(folder, await open(join(folder, 'data'), 'wx+', 0o600))
+  }
+
+  async write (offset: number, bytes: Uint8Array): Promise<void> {
+    if (offset !== this.#gatheredAt + this.#gatheredBytes || this.#gatheredBytes + bytes.byteLength > DATA_WRITE_BYTES) {
+      await this.#flush()
+      this.#gatheredAt = offset
+    }
+    if (bytes.byteLength > DATA_WRITE_BYTES) {
+      await this.#writeAll(bytes, offset)
+      this.#gatheredAt = offset + bytes.byteLength
+    } else {
+      this.#gathered.set(bytes, this.#gatheredBytes)
+      this.#gatheredBytes += bytes.byteLength
+    }
+  }
+
+  async move (from: number, to: number, length: number): Promise<void> {
+    await this.#flush()
+    const buffer = Buffer.alloc(Math.min(length, DATA_WRITE_BYTES))
+    for (let done = 0; done < length;) {
+      const { bytesRead } = await this.#file.read(buffer, 0, Math.min(buffer.length, length - done), from + done)
+      if (bytesRead === 0) return // a hole at the end of the file: the chunk's digest will tell
+      await this.#writeAll(buffer.subarray(0, bytesRead), to + done)
+      done += bytesRead
+    }
+  }
+
+  /** Marks every chunk present. */
+  async finish (index: LayerIndex, layout: DataLayout): Promise<void> {
+    await this.#flush()
+    await this.#file.truncate(layout.size)
+    await this.#file.close()
+    await writeFile(join(this.#folder, 'present'), Buffer.alloc(index.chunks.length, PRESENT), { mode: 0o600 })
+  }
+
+  async close (): Promise<void> {
+    await this.#file.close().catch(() => {})
+  }
+
+  async #flush (): Promise<void> {
+    if (this.#gatheredBytes > 0) await this.#writeAll(this.#gathered.subarray(0, this.#gatheredBytes), this.#gatheredAt)
+    this.#gatheredAt += this.#gatheredBytes
+    this.#gatheredBytes = 0
+  }
+
+  async #writeAll (bytes: Uint8Array, offset: number): Promise<void> {
+    try {
+      for (let done = 0; done < bytes.byteLength;) {
+        done += (await this.#file.write(bytes, done, bytes.byteLength - done, offset + done)).bytesWritten
+      }
+    } catch (cause) {
+      const code = systemCode(cause)
+      if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EROFS') throw cause
+      throw new SnapshotterError('RESOURCE_EXHAUSTED', `the cache below ${this.#folder} takes no more bytes (${code})`, {}, { cause })
+    }
+  }
+}

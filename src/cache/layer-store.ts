@@ -1,0 +1,130 @@
+// What we keep of a layer between runs: `<root>/layers/<key>/` holds `record` (its index and where its blob is, sealed),
+// `data` and `present` (file bytes, written by the data plane or by the pass over a plain layer). Nothing in there is
+// believed: records open under the seal, data is hashed on every read by whoever serves it.
+import { createHash } from 'node:crypto'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { CID } from 'multiformats/cid'
+import { hasCode, SnapshotterError, systemCode } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import { decodeIndex, encodeIndex } from '../layer/index-codec.ts'
+import type { LayerIndex } from '../layer/layer-index.ts'
+import { parseCid } from '../verify/cid.ts'
+import { type Digest, parseDigest } from '../verify/digest.ts'
+import { type Seal, syncFolder, writeDurably } from './seal.ts'
+
+const RECORD_KIND = 'layer record 1'
+
+/** What names a layer's bytes and the way they are read. */
+export interface LayerIdentity {
+  readonly digest: Digest
+  readonly diffId: Digest
+  /** Of an eStargz layer, from the manifest; null for a plain one. */
+  readonly tocDigest: Digest | null
+}
+
+export interface LayerRecord extends LayerIdentity {
+  readonly cid: CID
+  /** Bytes of the blob. */
+  readonly size: number
+  readonly mediaType: string
+  readonly index: LayerIndex
+}
+
+interface StoredHead {
+  readonly digest: string
+  readonly diffId: string
+  readonly tocDigest: string | null
+  readonly cid: string
+  readonly size: number
+  readonly mediaType: string
+}
+
+/** The folder name of a layer: everything that decides its index and data layout goes into it. */
+export function layerKey (layer: LayerIdentity): string {
+  return createHash('sha256').update(`${layer.digest} ${layer.diffId} ${layer.tocDigest ?? 'plain'}`).digest('hex')
+}
+
+export class LayerStore {
+  readonly #folder: string
+  readonly #seal: Seal
+  readonly #log: Log
+
+  constructor (options: { readonly root: string, readonly seal: Seal, readonly log: Log }) {
+    this.#folder = join(options.root, 'layers')
+    this.#seal = options.seal
+    this.#log = options.log
+  }
+
+  async open (): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+  }
+
+  /** Where the data plane keeps the layer's bytes. */
+  folderOf (key: string): string {
+    return join(this.#folder, key)
+  }
+
+  /** The record of `key`, or null when there is none or what is there does not carry our seal (it is discarded then). */
+  async load (key: string): Promise<LayerRecord | null> {
+    let sealed: Uint8Array
+    try {
+      sealed = await readFile(join(this.folderOf(key), 'record'))
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return null
+      throw error
+    }
+    try {
+      return decodeRecord(this.#seal.open(RECORD_KIND, key, sealed))
+    } catch (error) {
+      if (!hasCode(error, 'STATE_INVALID', 'LAYER_INVALID', 'LIMIT_EXCEEDED')) throw error
+      this.#log.warn({ key, error: String(error) }, 'layer record discarded')
+      await this.discard(key)
+      return null
+    }
+  }
+
+  /** After this the layer survives restarts and power loss. */
+  async save (record: LayerRecord): Promise<string> {
+    const key = layerKey(record)
+    const folder = this.folderOf(key)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await writeDurably(join(folder, 'record'), this.#seal.seal(RECORD_KIND, key, encodeRecord(record)))
+    await syncFolder(this.#folder)
+    return key
+  }
+
+  async discard (key: string): Promise<void> {
+    await rm(this.folderOf(key), { recursive: true, force: true })
+  }
+
+  async keys (): Promise<string[]> {
+    return (await readdir(this.#folder)).filter((name) => /^[0-9a-f]{64}$/.test(name))
+  }
+}
+
+function encodeRecord (record: LayerRecord): Uint8Array {
+  const { digest, diffId, tocDigest, size, mediaType } = record
+  const stored: StoredHead = { digest, diffId, tocDigest, cid: record.cid.toString(), size, mediaType }
+  const head = Buffer.from(JSON.stringify(stored))
+  const length = Buffer.alloc(4)
+  length.writeUInt32LE(head.length)
+  return Buffer.concat([length, head, encodeIndex(record.index)])
+}
+
+function decodeRecord (bytes: Uint8Array): LayerRecord {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (view.length < 4 || view.length < 4 + view.readUInt32LE(0)) throw new SnapshotterError('STATE_INVALID', 'layer record is cut short')
+  const split = 4 + view.readUInt32LE(0)
+  // Sealed by us: the shape is ours.
+  const head = JSON.parse(view.toString('utf8', 4, split)) as StoredHead
+  return {
+    digest: parseDigest(head.digest),
+    diffId: parseDigest(head.diffId),
+    tocDigest: head.tocDigest === null ? null : parseDigest(head.tocDigest),
+    cid: parseCid(head.cid),
+    size: head.size,
+    mediaType: head.mediaType,
+    index: decodeIndex(view.subarray(split))
+  }
+}

@@ -1,0 +1,87 @@
+// The composition root of `serve`: the only place that builds the rooms' objects and wires them together.
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { systemClock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import { LayerOpener } from '../cache/layer-opener.ts'
+import { LayerStore } from '../cache/layer-store.ts'
+import { Seal } from '../cache/seal.ts'
+import type { Config } from '../config/load.ts'
+import { serveSnapshots } from '../grpc/server.ts'
+import { serveControl } from '../http/control-server.ts'
+import { DataPlane } from '../mount/data-plane.ts'
+import { erofsDriver, erofsLoopDriver } from '../mount/erofs-drivers.ts'
+import { LayerMounts } from '../mount/layer-mounts.ts'
+import { NativeProgram } from '../mount/native-program.ts'
+import { chooseDriver } from '../mount/self-test.ts'
+import { SelfTestFiles } from '../mount/self-test-files.ts'
+import { Supplier } from '../mount/supply.ts'
+import { Snapshotters } from '../snapshots/snapshotters.ts'
+import { ImageBook } from './image-book.ts'
+import { lazyLayers } from './lazy-layers.ts'
+import { pullHandler } from './pull.ts'
+import { Sources } from './sources.ts'
+import { statusHandler } from './status.ts'
+
+export interface Daemon {
+  /** Stops serving; guardian, mounts and running containers stay for the next daemon. */
+  readonly close: () => Promise<void>
+  /** Resolves when `serve --stop` asks this daemon to end. */
+  readonly asked: Promise<unknown>
+}
+
+export function controlSocketOf (config: Config): string {
+  return join(config.state, 'control.sock')
+}
+
+/** @throws ENVIRONMENT, FAILED_PRECONDITION, STATE_INVALID: nothing is left running but the guardian. */
+export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
+  await mkdir(config.root, { recursive: true, mode: 0o711 })
+  await mkdir(config.state, { recursive: true, mode: 0o711 })
+  const native = await NativeProgram.locate(log)
+  const undo = new AsyncDisposableStack()
+  const asked = Promise.withResolvers<undefined>()
+  try {
+    const dataPlane = await DataPlane.connect({ state: config.state, native, log, readDeadlineMs: config.readDeadlineMs })
+    undo.defer(async () => { await dataPlane.close() })
+    const supplier = new Supplier({ sink: dataPlane, log })
+    const files = new SelfTestFiles(dataPlane)
+    dataPlane.onFetch(async (name, runs) => { if (!await files.answer(name, runs)) await supplier.answer(name, runs) })
+
+    const driver = await chooseDriver(config.driver, [
+      erofsDriver({ state: config.state, dataPlane, native }),
+      erofsLoopDriver({ state: config.state, dataPlane, native })
+    ], { state: config.state, dataPlane, native, files, log })
+
+    const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
+    const store = new LayerStore({ root: config.root, seal, log })
+    await store.open()
+    const sources = new Sources(config.sources, log)
+    undo.defer(async () => { await sources.close() })
+    const opener = new LayerOpener({ store, log })
+    const book = new ImageBook({ opener, log })
+    const mounts = new LayerMounts({ driver, dataPlane, supplier, log })
+    undo.defer(() => { mounts.leave() })
+
+    const snapshotters = await Snapshotters.open({
+      root: config.root,
+      layers: lazyLayers({ book, mounts, opener, blocks: sources.configured, seal }),
+      log,
+      clock: systemClock
+    })
+    undo.defer(async () => { await snapshotters.close() })
+    const grpc = await serveSnapshots({ address: config.grpcAddress, snapshotters, log })
+    undo.defer(async () => { await grpc.stop() })
+    const control = await serveControl(controlSocketOf(config), {
+      '/pull': pullHandler({ config, book, sources, log }),
+      '/status': statusHandler({ config, driver, dataPlane, mounts, sources, supplier, snapshotters }),
+      '/exit': async () => { asked.resolve(undefined); return {} }
+    })
+    undo.defer(async () => { await control.close() })
+    log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
+  } catch (error) {
+    await undo.disposeAsync()
+    throw error
+  }
+  return { close: async () => { await undo.disposeAsync() }, asked: asked.promise }
+}

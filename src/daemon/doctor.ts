@@ -1,0 +1,106 @@
+// `doctor`: looks at everything a node needs, says what is missing and what to do about it. Changes nothing.
+import { access, constants, readFile } from 'node:fs/promises'
+import { release } from 'node:os'
+import { join } from 'node:path'
+import { asSnapshotterError, messageOf } from '../base/errors.ts'
+import { type Log, silentLog } from '../base/log.ts'
+import type { Config } from '../config/load.ts'
+import { ContainerdClient } from '../grpc/containerd-client.ts'
+import { callControl } from '../http/control-client.ts'
+import { NativeProgram } from '../mount/native-program.ts'
+
+export interface Check {
+  readonly name: string
+  readonly ok: boolean
+  readonly detail: string
+  /** What to do; empty when nothing is to be done. */
+  readonly hint: string
+}
+
+interface Outcome { readonly detail: string }
+
+/** The trustless gateway spec's own probe: an empty identity block. */
+const PROBE_CID = 'bafkqaaa'
+const EROFS_FILE_BACKED = [6, 12]
+const EROFS_LOOP = [5, 16]
+
+export async function examine (config: Config, snapshotter: string, log: Log = silentLog): Promise<Check[]> {
+  return await Promise.all([
+    check('root', 'run as root, or give the service CAP_SYS_ADMIN', async () => {
+      if (process.getuid?.() !== 0) throw new Error(`running as uid ${process.getuid?.() ?? 'unknown'}`)
+      return { detail: 'running as root' }
+    }),
+    check('kernel', 'Linux 5.16 or newer with EROFS is needed, 6.12 or newer is better', async () => await kernel()),
+    check('filesystems', 'load the modules: modprobe erofs overlay fuse', async () => await filesystems()),
+    check('fuse', 'modprobe fuse, or pass /dev/fuse into this container', async () => {
+      await access('/dev/fuse', constants.R_OK | constants.W_OK)
+      return { detail: '/dev/fuse can be opened' }
+    }),
+    check('native', 'install g++, zlib1g-dev and libssl-dev; the program is built at first use', async () => {
+      await NativeProgram.locate(log)
+      return { detail: 'the native program is built' }
+    }),
+    check('daemon', 'start it with: ipfs-snapshotter serve', async () => {
+      const status = await callControl(join(config.state, 'control.sock'), '/status', null) as { readonly driver: string }
+      return { detail: `answers, driver ${status.driver}` }
+    }),
+    check('containerd', `add [proxy_plugins.${snapshotter}] type = "snapshot", address = "${config.grpcAddress}" to containerd's config and restart it`,
+      async () => await containerd(config, snapshotter)),
+    check('sources', 'name a trustless gateway in the config file: [[source]] type = "gateway", url = "https://…"', async () => await sources(config))
+  ])
+}
+
+async function check (name: string, hint: string, examineIt: () => Promise<Outcome>): Promise<Check> {
+  try {
+    return { name, ok: true, ...await examineIt(), hint: '' }
+  } catch (error) {
+    return { name, ok: false, detail: error instanceof Error && 'line' in error ? asSnapshotterError(error).line : messageOf(error), hint }
+  }
+}
+
+async function kernel (): Promise<Outcome> {
+  const version = release()
+  const numbers = version.split('.').map((part) => parseInt(part, 10))
+  if (!atLeast(numbers, EROFS_LOOP)) throw new Error(`Linux ${version}`)
+  return { detail: `Linux ${version}: ${atLeast(numbers, EROFS_FILE_BACKED) ? 'driver erofs' : 'driver erofs-loop'} fits` }
+}
+
+function atLeast (numbers: readonly number[], wanted: readonly number[]): boolean {
+  const [major = 0, minor = 0] = numbers
+  const [wantedMajor = 0, wantedMinor = 0] = wanted
+  return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)
+}
+
+async function filesystems (): Promise<Outcome> {
+  const known = new Set((await readFile('/proc/filesystems', 'utf8')).split('\n').map((line) => line.split('\t')[1]))
+  const missing = ['erofs', 'overlay', 'fuse'].filter((name) => !known.has(name))
+  if (missing.length > 0) throw new Error(`the kernel does not know ${missing.join(', ')}`)
+  return { detail: 'erofs, overlay and fuse are there' }
+}
+
+async function containerd (config: Config, snapshotter: string): Promise<Outcome> {
+  const client = new ContainerdClient({ address: config.containerdAddress, namespace: 'default' })
+  try {
+    const [plugin] = await client.plugins(`type==io.containerd.snapshotter.v1,id==${snapshotter}`)
+    if (plugin === undefined) throw new Error(`containerd at ${config.containerdAddress} has no snapshotter ${snapshotter}`)
+    const address = plugin.exports['address'] ?? config.grpcAddress
+    if (address !== config.grpcAddress) throw new Error(`its snapshotter ${snapshotter} is at ${address}, we listen on ${config.grpcAddress}`)
+    return { detail: `containerd ${await client.version()} has the snapshotter ${snapshotter}` }
+  } finally {
+    client.close()
+  }
+}
+
+async function sources (config: Config): Promise<Outcome> {
+  if (config.sources.length === 0) throw new Error('no source is configured')
+  for (const source of config.sources) {
+    if (source.type === 'car') {
+      await access(source.path, constants.R_OK)
+      continue
+    }
+    const answer = await fetch(new URL(`/ipfs/${PROBE_CID}?format=raw`, source.url), { signal: AbortSignal.timeout(source.timeoutMs), redirect: 'manual' })
+    await answer.body?.cancel()
+    if (!answer.ok) throw new Error(`${new URL(source.url).host} answers ${answer.status} to the probe of the trustless gateway spec`)
+  }
+  return { detail: `${config.sources.length} configured, all answer` }
+}

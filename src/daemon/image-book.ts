@@ -1,0 +1,53 @@
+// Remembers the images that were resolved here: by chain ID, which layer that is, what lies below it, and its opening,
+// which starts when the image is resolved and not when Prepare asks (design §1.2, §2).
+import { IMAGES_REMEMBERED_MAX, OPEN_DEADLINE_MS } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
+import type { ImagePlan } from '../image/plan.ts'
+import type { BlockService } from '../ipfs/blocks.ts'
+
+export interface BookedLayer {
+  readonly chainId: string
+  readonly blocks: BlockService
+  readonly opened: Promise<OpenedLayer>
+  /** Nearest first. */
+  readonly lowers: readonly BookedLayer[]
+}
+
+export class ImageBook {
+  readonly #opener: LayerOpener
+  readonly #log: Log
+  /** By chain ID, oldest first. */
+  readonly #layers = new Map<string, BookedLayer>()
+
+  constructor (options: { readonly opener: LayerOpener, readonly log: Log }) {
+    this.#opener = options.opener
+    this.#log = options.log
+  }
+
+  /** Books every layer of the image and starts to open all of them; `opened` settles when the last one is. */
+  add (plan: ImagePlan, blocks: BlockService): { readonly opened: Promise<void> } {
+    const signal = AbortSignal.timeout(OPEN_DEADLINE_MS)
+    const booked: BookedLayer[] = []
+    for (const layer of plan.layers) {
+      const opened = this.#opener.open(layer, blocks, { signal })
+      opened.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: String(error) }, 'layer did not open') })
+      booked.push({ chainId: layer.chainId, blocks, opened, lowers: booked.toReversed() })
+    }
+    for (const layer of booked) this.#remember(layer)
+    return { opened: Promise.all(booked.map(async ({ opened }) => await opened)).then(() => {}) }
+  }
+
+  find (chainId: string): BookedLayer | null {
+    return this.#layers.get(chainId) ?? null
+  }
+
+  #remember (layer: BookedLayer): void {
+    this.#layers.delete(layer.chainId)
+    this.#layers.set(layer.chainId, layer)
+    for (const oldest of this.#layers.keys()) {
+      if (this.#layers.size <= IMAGES_REMEMBERED_MAX) break
+      this.#layers.delete(oldest)
+    }
+  }
+}

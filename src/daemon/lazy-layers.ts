@@ -1,0 +1,60 @@
+// Answers the snapshotter's question "do you know this chain ID?" from the image book, and restores from what it stored:
+// the keys of the layer and of those below it, under our seal.
+import { SnapshotterError } from '../base/errors.ts'
+import { PREPARE_WAIT_MS } from '../base/limits.ts'
+import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
+import type { Seal } from '../cache/seal.ts'
+import type { BlockService } from '../ipfs/blocks.ts'
+import type { LayerMounts } from '../mount/layer-mounts.ts'
+import type { LazyLayers } from '../snapshots/lazy-layers.ts'
+import type { ImageBook } from './image-book.ts'
+
+const RESTORE_KIND = 'lazy snapshot 1'
+
+interface Parts {
+  readonly book: ImageBook
+  readonly mounts: LayerMounts
+  readonly opener: LayerOpener
+  readonly blocks: BlockService
+  readonly seal: Seal
+}
+
+export function lazyLayers ({ book, mounts, opener, blocks, seal }: Parts): LazyLayers {
+  const reopen = async (key: string): Promise<OpenedLayer> => {
+    const layer = await opener.reopen(key)
+    if (layer === null) throw new SnapshotterError('STATE_INVALID', `the record of layer ${key} is gone; pull the image again`)
+    return layer
+  }
+  return {
+    mount: async ({ chainId, target, signal }) => {
+      const booked = book.find(chainId)
+      if (booked === null) return null
+      const [layer, ...lowers] = await settled([booked, ...booked.lowers].map(async ({ opened }) => await opened), signal)
+      if (layer === undefined) return null
+      await mounts.mount({ layer, lowers, blocks: booked.blocks }, target)
+      const keys = [layer, ...lowers].map(({ key }) => key).join(' ')
+      return { labels: {}, restore: Buffer.from(seal.seal(RESTORE_KIND, chainId, Buffer.from(keys))).toString('base64') }
+    },
+    restore: async ({ chainId, restore, target }) => {
+      const keys = Buffer.from(seal.open(RESTORE_KIND, chainId, Buffer.from(restore, 'base64'))).toString('utf8').split(' ')
+      const [layer, ...lowers] = await Promise.all(keys.map(reopen))
+      if (layer === undefined) throw new SnapshotterError('STATE_INVALID', `lazy snapshot ${chainId} names no layer`)
+      await mounts.mount({ layer, lowers, blocks }, target)
+    },
+    unmount: async (target) => { await mounts.unmount(target) },
+    check: async (target) => { await mounts.check(target) }
+  }
+}
+
+/** Layers open since the image was resolved; containerd's lock is not held for longer than PREPARE_WAIT_MS. */
+async function settled (opening: ReadonlyArray<Promise<OpenedLayer>>, signal: AbortSignal): Promise<OpenedLayer[]> {
+  const bound = AbortSignal.any([signal, AbortSignal.timeout(PREPARE_WAIT_MS)])
+  const gaveUp = new Promise<never>((_resolve, reject) => {
+    bound.addEventListener('abort', () => {
+      reject(new SnapshotterError('UNAVAILABLE', `the layer was not opened within ${PREPARE_WAIT_MS} ms; it goes on, try again`))
+    }, { once: true })
+  })
+  gaveUp.catch(() => {})
+  return await Promise.race([Promise.all(opening), gaveUp])
+}
+

@@ -1,0 +1,49 @@
+// The block services of this daemon: one over the configured sources, and one for each other list of sources that a
+// pull or a reference names, so that budgets and connections are shared.
+import type { Log } from '../base/log.ts'
+import { GATEWAY_TIMEOUT_MS } from '../base/limits.ts'
+import type { SourceSettings } from '../config/load.ts'
+import { createBlockService } from '../ipfs/block-service.ts'
+import type { BlockService } from '../ipfs/blocks.ts'
+
+export class Sources {
+  readonly #settings: readonly SourceSettings[]
+  readonly #log: Log
+  readonly #services = new Map<string, BlockService>()
+
+  constructor (settings: readonly SourceSettings[], log: Log) {
+    this.#settings = settings
+    this.#log = log
+  }
+
+  get configured (): BlockService {
+    return this.#service(this.#settings)
+  }
+
+  /** `gateways` take the place of the configured sources; the gateway that a reference names goes first. */
+  for (gateways: readonly string[], preferred: string | null): BlockService {
+    const asked = gateways.map((url): SourceSettings => ({ type: 'gateway', url, timeoutMs: GATEWAY_TIMEOUT_MS }))
+    const base = asked.length > 0 ? asked : this.#settings
+    const named = preferred === null || base.some((source) => source.type === 'gateway' && new URL(source.url).origin === preferred)
+      ? []
+      : [{ type: 'gateway' as const, url: preferred, timeoutMs: GATEWAY_TIMEOUT_MS }]
+    return this.#service([...named, ...base])
+  }
+
+  all (): BlockService[] {
+    return [...this.#services.values()]
+  }
+
+  async close (): Promise<void> {
+    await Promise.all(this.all().map(async (service) => { await service.close() }))
+  }
+
+  #service (settings: readonly SourceSettings[]): BlockService {
+    const key = JSON.stringify(settings)
+    const known = this.#services.get(key)
+    if (known !== undefined) return known
+    const service = createBlockService({ sources: settings, log: this.#log })
+    this.#services.set(key, service)
+    return service
+  }
+}

@@ -1,0 +1,56 @@
+// `status`: the JSON of design §5, put together from what the data plane, the sources and the mounts say of themselves.
+import type { Config } from '../config/load.ts'
+import type { DataPlane } from '../mount/data-plane.ts'
+import type { MountDriver } from '../mount/driver.ts'
+import type { LayerMounts } from '../mount/layer-mounts.ts'
+import type { Supplier } from '../mount/supply.ts'
+import type { Snapshotters } from '../snapshots/snapshotters.ts'
+import type { Sources } from './sources.ts'
+
+interface Parts {
+  readonly config: Config
+  readonly driver: MountDriver
+  readonly dataPlane: DataPlane
+  readonly mounts: LayerMounts
+  readonly sources: Sources
+  readonly supplier: Supplier
+  readonly snapshotters: Snapshotters
+}
+
+export function statusHandler ({ config, driver, dataPlane, mounts, sources, supplier, snapshotters }: Parts) {
+  return async (): Promise<object> => {
+    const plane = await dataPlane.status()
+    const served = new Map(plane.files.map((file) => [file.name, file]))
+    const layers = [...mounts.layers()].map(([name, { record }]) => {
+      const file = served.get(name)
+      return {
+        digest: record.digest,
+        size: record.size,
+        fetchedBytes: file?.suppliedBytes ?? 0,
+        cachedBytes: file?.cachedBytes ?? 0,
+        readBytes: file?.readBytes ?? 0,
+        state: file === undefined ? 'missing' : file.cachedChunks === file.chunks ? 'cached' : 'lazy'
+      }
+    })
+    const total = (pick: (layer: typeof layers[number]) => number): number => layers.reduce((sum, layer) => sum + pick(layer), 0)
+    return {
+      driver: driver.name,
+      root: config.root,
+      state: config.state,
+      snapshotters: snapshotters.names,
+      layers,
+      totals: {
+        layers: layers.length,
+        size: total(({ size }) => size),
+        fetchedBytes: total(({ fetchedBytes }) => fetchedBytes),
+        cachedBytes: total(({ cachedBytes }) => cachedBytes),
+        readBytes: total(({ readBytes }) => readBytes),
+        networkBytes: supplier.bytesFetched
+      },
+      gateways: sources.all().flatMap((service) => service.sources()),
+      worker: { pid: plane.pid, restarts: plane.restarts, waitingReads: plane.waitingReads, violations: plane.violations },
+      bytesServed: plane.bytesServed,
+      bytesServedUnverified: plane.bytesServedUnverified
+    }
+  }
+}

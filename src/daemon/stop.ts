@@ -1,0 +1,35 @@
+// `serve --stop`: ends the daemon and the guardian that runs, and unmounts everything of ours.
+import { join } from 'node:path'
+import { sleep } from '../base/clock.ts'
+import { hasCode } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import type { Config } from '../config/load.ts'
+import { callControl } from '../http/control-client.ts'
+import { NativeProgram } from '../mount/native-program.ts'
+import { controlSocketOf } from './daemon.ts'
+
+const EXIT_TRIES = 200
+const EXIT_PAUSE_MS = 50
+
+/** @throws MOUNT_FAILED naming what is busy; FAILED_PRECONDITION when a daemon does not end. */
+export async function stopEverything (config: Config, log: Log): Promise<void> {
+  const native = await NativeProgram.locate(log)
+  await endDaemon(controlSocketOf(config))
+  // The layers lie below root, the data device below state: in this order, so that no mount keeps the other busy.
+  await native.run(['umount-tree', join(config.root, 'snapshots')])
+  await native.stopGuardian(config.state)
+  await native.run(['umount-tree', config.state])
+  log.info({ state: config.state }, 'stopped')
+}
+
+async function endDaemon (socket: string): Promise<void> {
+  for (let tries = 0; tries < EXIT_TRIES; tries++) {
+    try {
+      await callControl(socket, '/exit', null)
+    } catch (error) {
+      if (hasCode(error, 'UNAVAILABLE')) return
+      throw error
+    }
+    await sleep(EXIT_PAUSE_MS)
+  }
+}

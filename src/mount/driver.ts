@@ -1,0 +1,34 @@
+// The one interface in front of the ways to mount a layer. A driver turns an index with its layout into a read-only
+// mount on `target`; the files that the data plane serves for it are named after the target, so that a restarted
+// daemon finds both again.
+import { createHash } from 'node:crypto'
+import type { DataLayout, LayerIndex } from '../layer/layer-index.ts'
+import type { PlacedChunk } from './layer-table.ts'
+
+export type DriverName = 'erofs' | 'erofs-loop'
+
+export interface MountableLayer {
+  /** With implied directories resolved. */
+  readonly index: LayerIndex
+  readonly layout: DataLayout
+  readonly chunks: readonly PlacedChunk[]
+  /** sha256 of the blob, 32 bytes: for logs and the filesystem's uuid. */
+  readonly digest: Uint8Array
+  /** Where the data plane keeps the layer's bytes. */
+  readonly cacheFolder: string
+}
+
+export interface MountDriver {
+  readonly name: DriverName
+  /** Name of the file that the data plane serves for a target. */
+  readonly fileName: (target: string) => string
+  /** @throws MOUNT_FAILED, DATA_PLANE_DOWN; nothing is mounted or served then. */
+  readonly mount: (layer: MountableLayer, target: string) => Promise<void>
+  /** Also of a target that is not mounted. */
+  readonly unmount: (target: string) => Promise<void>
+}
+
+/** 32 hex digits: stable over restarts, unique per target. */
+export function mountId (target: string): string {
+  return createHash('sha256').update(target).digest('hex').slice(0, 32)
+}

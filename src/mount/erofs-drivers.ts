@@ -1,0 +1,73 @@
+// Both EROFS drivers: the same inodes and data layout in two shapes. `erofs` (Linux ≥ 6.12): metadata in a ramfs file,
+// data in a file of our FUSE mount. `erofs-loop` (≥ 5.16): both in one FUSE file with a loop device on it.
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { buildErofs } from '../erofs/build-erofs.ts'
+import type { DataPlane } from './data-plane.ts'
+import { type MountableLayer, type MountDriver, mountId } from './driver.ts'
+import type { NativeProgram } from './native-program.ts'
+import { encodeTable } from './table.ts'
+
+/** KiB that the kernel may read ahead in one mount: 128 makes five times the round trips (erofs-format.md §6). */
+const READAHEAD_KIB = 1024
+
+interface Parts {
+  readonly state: string
+  readonly dataPlane: DataPlane
+  readonly native: NativeProgram
+}
+
+export function erofsDriver ({ state, dataPlane, native }: Parts): MountDriver {
+  const metadataOf = (target: string): string => join(state, 'meta', `${mountId(target)}.erofs`)
+  const fileName = (target: string): string => `${mountId(target)}.data`
+  const undo = async (target: string): Promise<void> => {
+    await rm(metadataOf(target), { force: true })
+    await dataPlane.removeFile(fileName(target))
+  }
+  return {
+    name: 'erofs',
+    fileName,
+    mount: async (layer, target) => {
+      const metadata = buildErofs(layer.index, layer.layout, { form: 'two-devices', uuid: layer.digest.subarray(0, 16) })
+      await dataPlane.addFile(fileName(target), layer.cacheFolder, tableOf(layer, new Uint8Array(0)))
+      try {
+        await writeFile(metadataOf(target), metadata, { mode: 0o600 })
+        await native.run(['mount-erofs', metadataOf(target), target, '--device', join(state, 'data', fileName(target)),
+          '--readahead-kb', String(READAHEAD_KIB)])
+      } catch (error) {
+        await undo(target)
+        throw error
+      }
+    },
+    unmount: async (target) => {
+      await native.run(['umount', target])
+      await undo(target)
+    }
+  }
+}
+
+export function erofsLoopDriver ({ state, dataPlane, native }: Parts): MountDriver {
+  const fileName = (target: string): string => `${mountId(target)}.img`
+  return {
+    name: 'erofs-loop',
+    fileName,
+    mount: async (layer, target) => {
+      const metadata = buildErofs(layer.index, layer.layout, { form: 'one-file', uuid: layer.digest.subarray(0, 16) })
+      await dataPlane.addFile(fileName(target), layer.cacheFolder, tableOf(layer, metadata))
+      try {
+        await native.run(['mount-loop', join(state, 'data', fileName(target)), target])
+      } catch (error) {
+        await dataPlane.removeFile(fileName(target))
+        throw error
+      }
+    },
+    unmount: async (target) => {
+      await native.run(['umount', target])
+      await dataPlane.removeFile(fileName(target))
+    }
+  }
+}
+
+function tableOf (layer: MountableLayer, prefix: Uint8Array): Uint8Array {
+  return encodeTable({ layerDigest: layer.digest, dataSize: layer.layout.size, chunks: layer.chunks, prefix })
+}

@@ -1,0 +1,137 @@
+// Mounts opened layers on targets, keeps them supplied with bytes, and finds mounts of an earlier run again. It knows
+// layers, not images or snapshots.
+import { readFile } from 'node:fs/promises'
+import { SnapshotterError } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import type { OpenedLayer } from '../cache/layer-opener.ts'
+import type { BlockService, UnixfsFile, Waits } from '../ipfs/blocks.ts'
+import { findTarChunks } from '../layer/chunk-supply.ts'
+import { resolveImplied } from '../layer/implied.ts'
+import { digestBytes } from '../verify/digest.ts'
+import type { DataPlane } from './data-plane.ts'
+import type { MountDriver } from './driver.ts'
+import { chunksWithin, placeChunks } from './layer-table.ts'
+import { isMounted } from './mount-info.ts'
+import { type ChunkRun, type SuppliedFile, Supplier } from './supply.ts'
+
+export interface LayerToMount {
+  readonly layer: OpenedLayer
+  /** Nearest first: an unnamed directory takes its attributes from them. */
+  readonly lowers: readonly OpenedLayer[]
+  readonly blocks: BlockService
+}
+
+interface Mounted {
+  readonly layer: OpenedLayer
+  readonly fileName: string
+  readonly stop: AbortController
+}
+
+export class LayerMounts {
+  readonly #driver: MountDriver
+  readonly #dataPlane: DataPlane
+  readonly #supplier: Supplier
+  readonly #log: Log
+  readonly #mounted = new Map<string, Mounted>()
+
+  constructor (options: { readonly driver: MountDriver, readonly dataPlane: DataPlane, readonly supplier: Supplier, readonly log: Log }) {
+    this.#driver = options.driver
+    this.#dataPlane = options.dataPlane
+    this.#supplier = options.supplier
+    this.#log = options.log
+  }
+
+  /** Mounts the layer read-only on `target` and starts to fetch what its publisher marked as needed first. */
+  async mount ({ layer, lowers, blocks }: LayerToMount, target: string): Promise<void> {
+    const { index } = layer.record
+    const chunks = placeChunks(index, layer.layout)
+    const fileName = this.#driver.fileName(target)
+    const stop = new AbortController()
+    this.#supplier.add(suppliedFile(fileName, layer, blocks, chunks))
+    this.#mounted.set(target, { layer, fileName, stop })
+    try {
+      if (!await this.#isAlive(target, fileName)) {
+        await this.#driver.unmount(target)
+        await this.#driver.mount({
+          index: resolveImplied(index, lowers.map(({ record }) => record.index)),
+          layout: layer.layout,
+          chunks,
+          digest: digestBytes(layer.record.digest),
+          cacheFolder: layer.cacheFolder
+        }, target)
+      }
+    } catch (error) {
+      this.#forget(target)
+      throw error
+    }
+    void this.#prefetch(fileName, chunksWithin(chunks, index.prefetchBytes), stop.signal)
+  }
+
+  async unmount (target: string): Promise<void> {
+    this.#forget(target)
+    await this.#driver.unmount(target)
+  }
+
+  /** @throws UNAVAILABLE when reads below `target` cannot be answered. */
+  async check (target: string): Promise<void> {
+    if (!this.#mounted.has(target)) throw new SnapshotterError('UNAVAILABLE', `the lazy layer of ${target} is not mounted; see the daemon's log`)
+    if (!this.#dataPlane.connected) throw new SnapshotterError('UNAVAILABLE', 'the data plane does not answer')
+    await Promise.resolve()
+  }
+
+  /** The layers that are mounted now, by the name of the file that serves each. */
+  layers (): ReadonlyMap<string, OpenedLayer> {
+    return new Map([...this.#mounted.values()].map(({ fileName, layer }) => [fileName, layer]))
+  }
+
+  /** Stops supplying; mounts and data plane stay for the next daemon. */
+  leave (): void {
+    for (const target of [...this.#mounted.keys()]) this.#forget(target)
+  }
+
+  #forget (target: string): void {
+    const mounted = this.#mounted.get(target)
+    if (mounted === undefined) return
+    mounted.stop.abort()
+    this.#supplier.remove(mounted.fileName)
+    this.#mounted.delete(target)
+  }
+
+  /** A mount of an earlier run serves on when the data plane still has its file. */
+  async #isAlive (target: string, fileName: string): Promise<boolean> {
+    const table = await readFile('/proc/self/mountinfo', 'utf8')
+    return isMounted(table, target) && (await this.#dataPlane.list()).includes(fileName)
+  }
+
+  async #prefetch (fileName: string, runs: readonly ChunkRun[], signal: AbortSignal): Promise<void> {
+    try {
+      await Promise.all(runs.map(async ({ first, count }) => { await this.#dataPlane.need(fileName, first, count, signal) }))
+    } catch (error) {
+      if (!signal.aborted) this.#log.warn({ fileName, error: String(error) }, 'prefetch ended early')
+    }
+  }
+}
+
+function suppliedFile (name: string, layer: OpenedLayer, blocks: BlockService, chunks: SuppliedFile['chunks']): SuppliedFile {
+  const { record } = layer
+  let opened: Promise<UnixfsFile> | null = null
+  const blob = async (): Promise<UnixfsFile> => {
+    opened ??= blocks.openFile(record.cid).catch((error: unknown) => { opened = null; throw error })
+    return await opened
+  }
+  return {
+    name,
+    chunks,
+    format: record.index.format,
+    blob,
+    rawChunks: async function * (runs: readonly ChunkRun[], { signal }: Waits) {
+      const file = await blob()
+      const inTable = new Map(runs.flatMap(({ first, count }) => chunks.slice(first, first + count).map(({ position }, at) => [position, first + at])))
+      const { digest, size, diffId, mediaType } = record
+      const stream = file.stream(0, file.size, { signal })
+      for await (const { chunk, bytes } of findTarChunks({ stream, digest, size, diffId, mediaType, signal }, record.index, inTable.keys())) {
+        yield { chunk: inTable.get(chunk) ?? 0, bytes }
+      }
+    }
+  }
+}

@@ -1,0 +1,58 @@
+// A layer's chunks in the order of its data device, grouped by the gzip member that holds them: what the data plane's
+// table is encoded from, and what its misses are answered from.
+import { SnapshotterError } from '../base/errors.ts'
+import type { Chunk, DataLayout, LayerIndex } from '../layer/layer-index.ts'
+
+export interface PlacedChunk extends Chunk {
+  /** In the data device and in the cache file. */
+  readonly dataOffset: number
+  /** In LayerIndex.chunks. */
+  readonly position: number
+}
+
+/** Bytes [offset, offset + length) of the blob and the chunks, neighbours in the table, that come out of them. */
+export interface Member {
+  readonly offset: number
+  readonly length: number
+  readonly firstChunk: number
+  readonly count: number
+}
+
+/** Ascending by dataOffset, as the table wants it. */
+export function placeChunks (index: LayerIndex, layout: DataLayout): PlacedChunk[] {
+  const placed: PlacedChunk[] = []
+  for (const [at, inode] of index.inodes.entries()) {
+    const base = layout.fileOffsets[at] ?? -1
+    for (let position = inode.firstChunk; position < inode.firstChunk + inode.chunkCount; position++) {
+      const chunk = index.chunks[position]
+      if (base < 0 || chunk === undefined) throw new SnapshotterError('LAYER_INVALID', `chunk ${position} of inode ${at} has no place in the data device`)
+      placed.push({ ...chunk, dataOffset: base + chunk.fileOffset, position })
+    }
+  }
+  return placed.sort((a, b) => a.dataOffset - b.dataOffset)
+}
+
+/** The members that hold chunks [first, first + count), in table order; one member may appear once per run of its chunks. */
+export function membersOf (chunks: readonly PlacedChunk[], first: number, count: number): Member[] {
+  const members: Array<{ offset: number, length: number, firstChunk: number, count: number }> = []
+  for (let at = first; at < first + count; at++) {
+    const chunk = chunks[at]
+    if (chunk === undefined) break
+    const last = members.at(-1)
+    if (last?.offset === chunk.offset) last.count++
+    else members.push({ offset: chunk.offset, length: chunk.length, firstChunk: at, count: 1 })
+  }
+  return members
+}
+
+/** Runs of chunks whose members end within the first `bytes` of the blob. */
+export function chunksWithin (chunks: readonly PlacedChunk[], bytes: number): Array<{ first: number, count: number }> {
+  const runs: Array<{ first: number, count: number }> = []
+  for (const [at, chunk] of chunks.entries()) {
+    if (chunk.offset + chunk.length > bytes) continue
+    const last = runs.at(-1)
+    if (last !== undefined && last.first + last.count === at) last.count++
+    else runs.push({ first: at, count: 1 })
+  }
+  return runs
+}

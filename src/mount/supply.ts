@@ -1,0 +1,185 @@
+// Answers the data plane's misses: missing chunks → members of the blob → few verified ranges → frames with the
+// compressed members, which the worker inflates and checks against the chunk digests. A whole UnixFS leaf is fetched
+// anyway, so everything else in it is supplied too.
+import { asSnapshotterError, errnoOf } from '../base/errors.ts'
+import { RANGE_BYTES_MAX, SUPPLY_ALIGNMENT } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import type { UnixfsFile, Waits } from '../ipfs/blocks.ts'
+import type { VerifiedBytes } from '../verify/verified-bytes.ts'
+import { type Member, membersOf, type PlacedChunk } from './layer-table.ts'
+
+export interface ChunkRun { readonly first: number, readonly count: number }
+
+/** The data plane as this file needs it. */
+export interface SupplySink {
+  readonly supply: (name: string, encoding: 'raw' | 'gzip', first: number, count: number, payload: Uint8Array) => Promise<void>
+  readonly fail: (name: string, first: number, count: number, errno: number) => void
+}
+
+/** Where one served file's bytes come from. */
+export interface SuppliedFile {
+  readonly name: string
+  readonly chunks: readonly PlacedChunk[]
+  readonly format: 'estargz' | 'tar'
+  /** Opens the blob; called again after a failure. */
+  readonly blob: () => Promise<UnixfsFile>
+  /** Raw chunks of a plain layer, by streaming it again from the start. */
+  readonly rawChunks: (runs: readonly ChunkRun[], waits: Waits) => AsyncIterable<{ readonly chunk: number, readonly bytes: Uint8Array }>
+}
+
+interface Entry {
+  readonly file: SuppliedFile
+  /** All members by blob offset. */
+  readonly members: readonly Member[]
+  /** First chunks of members that were supplied already: not worth sending again unasked. */
+  readonly sent: Set<number>
+  readonly abort: AbortController
+}
+
+interface BlobRange { readonly from: number, readonly to: number }
+
+export class Supplier {
+  readonly #sink: SupplySink
+  readonly #log: Log
+  readonly #files = new Map<string, Entry>()
+  bytesFetched = 0
+
+  constructor (options: { readonly sink: SupplySink, readonly log: Log }) {
+    this.#sink = options.sink
+    this.#log = options.log
+  }
+
+  add (file: SuppliedFile): void {
+    const members = membersOf(file.chunks, 0, file.chunks.length).sort((a, b) => a.offset - b.offset)
+    this.#files.set(file.name, { file, members, sent: new Set(), abort: new AbortController() })
+  }
+
+  remove (name: string): void {
+    this.#files.get(name)?.abort.abort()
+    this.#files.delete(name)
+  }
+
+  /** Never throws: what cannot be supplied is answered with an errno, and logged. */
+  async answer (name: string, runs: readonly ChunkRun[]): Promise<void> {
+    const entry = this.#files.get(name)
+    if (entry === undefined) {
+      this.#failAll(name, runs, 'UNAVAILABLE')
+      return
+    }
+    try {
+      const waits = { signal: entry.abort.signal }
+      if (entry.file.format === 'tar') await this.#supplyRaw(entry.file, runs, waits)
+      else await this.#supplyMembers(entry, runs, waits)
+    } catch (error) {
+      const failure = asSnapshotterError(error)
+      this.#log.warn({ name, runs: runs.length, error: failure.line }, 'read failed')
+      this.#failAll(name, runs, failure.code)
+    }
+  }
+
+  #failAll (name: string, runs: readonly ChunkRun[], code: Parameters<typeof errnoOf>[0]): void {
+    for (const { first, count } of runs) this.#sink.fail(name, first, count, errnoOf(code))
+  }
+
+  async #supplyRaw (file: SuppliedFile, runs: readonly ChunkRun[], waits: Waits): Promise<void> {
+    for await (const { chunk, bytes } of file.rawChunks(runs, waits)) {
+      await this.#sink.supply(file.name, 'raw', chunk, 1, bytes)
+    }
+  }
+
+  async #supplyMembers (entry: Entry, runs: readonly ChunkRun[], waits: Waits): Promise<void> {
+    const missing = runs.flatMap(({ first, count }) => membersOf(entry.file.chunks, first, count))
+    for (const { firstChunk } of missing) entry.sent.delete(firstChunk)
+    const wanted = new Set(missing.map(({ offset }) => offset))
+    const blob = await entry.file.blob()
+    await Promise.all(rangesOf(missing, blob.size).map(async (range) => {
+      const inside = entry.members
+        .slice(lowerBound(entry.members, range.from), lowerBound(entry.members, range.to))
+        .filter(({ offset, length, firstChunk }) => offset + length <= range.to && (wanted.has(offset) || !entry.sent.has(firstChunk)))
+      await this.#supplyRange(entry, blob, range, inside, waits)
+    }))
+  }
+
+  async #supplyRange (entry: Entry, blob: UnixfsFile, range: BlobRange, members: readonly Member[], waits: Waits): Promise<void> {
+    const window = new Window(range.from)
+    let next = 0
+    for await (const bytes of blob.stream(range.from, range.to - range.from, waits)) {
+      this.bytesFetched += bytes.byteLength
+      window.push(bytes)
+      for (let member = members[next]; member !== undefined && member.offset + member.length <= window.end; member = members[++next]) {
+        entry.sent.add(member.firstChunk)
+        await this.#sink.supply(entry.file.name, 'gzip', member.firstChunk, member.count, window.slice(member.offset, member.length))
+      }
+      window.dropBefore(members[next]?.offset ?? window.end)
+    }
+  }
+}
+
+/** The first member that starts at or after `offset`. */
+function lowerBound (members: readonly Member[], offset: number): number {
+  let low = 0
+  let high = members.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((members[middle]?.offset ?? 0) < offset) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** Ranges that cover the members, aligned to usual leaf borders, merged when they touch, cut at RANGE_BYTES_MAX. */
+export function rangesOf (members: readonly Member[], blobSize: number): BlobRange[] {
+  const aligned = members
+    .map(({ offset, length }) => ({
+      from: Math.floor(offset / SUPPLY_ALIGNMENT) * SUPPLY_ALIGNMENT,
+      to: Math.min(blobSize, Math.ceil((offset + length) / SUPPLY_ALIGNMENT) * SUPPLY_ALIGNMENT)
+    }))
+    .sort((a, b) => a.from - b.from)
+  const ranges: Array<{ from: number, to: number }> = []
+  for (const range of aligned) {
+    const last = ranges.at(-1)
+    // Overlapping ranges must merge, since a member may span the border; touching ones only while the range is small.
+    if (last !== undefined && (range.from < last.to || (range.from === last.to && range.to - last.from <= RANGE_BYTES_MAX))) {
+      last.to = Math.max(last.to, range.to)
+    } else {
+      ranges.push({ ...range })
+    }
+  }
+  return ranges
+}
+
+/** The part of a stream that is still needed, addressed by blob offsets. */
+class Window {
+  #parts: VerifiedBytes[] = []
+  #start: number
+  end: number
+
+  constructor (start: number) {
+    this.#start = start
+    this.end = start
+  }
+
+  push (bytes: VerifiedBytes): void {
+    this.#parts.push(bytes)
+    this.end += bytes.byteLength
+  }
+
+  slice (offset: number, length: number): Uint8Array {
+    const pieces: Uint8Array[] = []
+    let at = this.#start
+    for (const part of this.#parts) {
+      const from = Math.max(offset, at) - at
+      const to = Math.min(offset + length, at + part.byteLength) - at
+      if (to > from) pieces.push(part.subarray(from, to))
+      at += part.byteLength
+    }
+    return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces)
+  }
+
+  dropBefore (offset: number): void {
+    for (let part = this.#parts[0]; part !== undefined && this.#start + part.byteLength <= offset; part = this.#parts[0]) {
+      this.#start += part.byteLength
+      this.#parts.shift()
+    }
+  }
+}

@@ -1,0 +1,151 @@
+import { expect, test } from '@jest/globals'
+import fc from 'fast-check'
+import { silentLog } from '../../src/base/log.ts'
+import { SnapshotterError } from '../../src/base/errors.ts'
+import type { UnixfsFile } from '../../src/ipfs/blocks.ts'
+import { chunksWithin, membersOf, type PlacedChunk } from '../../src/mount/layer-table.ts'
+import { rangesOf, Supplier, type SuppliedFile, type SupplySink } from '../../src/mount/supply.ts'
+import { parseCid } from '../../src/verify/cid.ts'
+import type { VerifiedBytes } from '../../src/verify/verified-bytes.ts'
+
+const MIB = 1024 * 1024
+
+interface Sent { readonly first: number, readonly count: number, readonly bytes: string }
+
+/** A blob whose byte at offset n is n mod 251, read in pieces of `leaf` bytes; counts what is read. */
+function blobOf (size: number, leaf: number): { readonly file: UnixfsFile, readonly read: () => number } {
+  const content = Buffer.from(Uint8Array.from({ length: size }, (_, at) => at % 251))
+  let read = 0
+  const file: UnixfsFile = {
+    cid: parseCid('bafkqaaa'),
+    size,
+    read: async (offset, length) => content.subarray(offset, offset + length) as unknown as VerifiedBytes,
+    stream: async function * (offset, length) {
+      for (let at = offset; at < offset + length; at += leaf) {
+        const part = content.subarray(at, Math.min(at + leaf, offset + length))
+        read += part.length
+        yield part as unknown as VerifiedBytes
+      }
+    }
+  }
+  return { file, read: () => read }
+}
+
+function recordingSink (): { readonly sink: SupplySink, readonly sent: Sent[], readonly failed: Array<[number, number, number]> } {
+  const sent: Sent[] = []
+  const failed: Array<[number, number, number]> = []
+  return {
+    sent,
+    failed,
+    sink: {
+      supply: async (_name, _encoding, first, count, payload) => { sent.push({ first, count, bytes: Buffer.from(payload).toString('hex') }) },
+      fail: (_name, first, count, errno) => { failed.push([first, count, errno]) }
+    }
+  }
+}
+
+/** Chunks in members of the given lengths, `perMember` chunks each. */
+function chunksOf (lengths: readonly number[], perMember = 1): PlacedChunk[] {
+  let offset = 0
+  const chunks: PlacedChunk[] = []
+  for (const length of lengths) {
+    for (let inner = 0; inner < perMember; inner++) {
+      const position = chunks.length
+      chunks.push({ fileOffset: 0, size: 1, digest: new Uint8Array(32), offset, length, innerOffset: inner, dataOffset: position * 4096, position })
+    }
+    offset += length
+  }
+  return chunks
+}
+
+function supplied (chunks: readonly PlacedChunk[], blob: () => Promise<UnixfsFile>): SuppliedFile {
+  return { name: 'layer', chunks, format: 'estargz', blob, rawChunks: async function * () { yield * [] } }
+}
+
+test('each asked chunk arrives with exactly the bytes of its member, whatever the leaf borders', async () => {
+  await fc.assert(fc.asyncProperty(
+    fc.array(fc.integer({ min: 1, max: 300_000 }), { minLength: 1, maxLength: 40 }), fc.integer({ min: 1, max: 3 }), fc.nat(), fc.integer({ min: 50_000, max: MIB }),
+    async (lengths, perMember, pick, leaf) => {
+      const chunks = chunksOf(lengths, perMember)
+      const size = lengths.reduce((sum, length) => sum + length, 0)
+      const { file } = blobOf(size, leaf)
+      const { sink, sent } = recordingSink()
+      const supplier = new Supplier({ sink, log: silentLog })
+      supplier.add(supplied(chunks, async () => file))
+      const wanted = pick % chunks.length
+
+      await supplier.answer('layer', [{ first: wanted, count: 1 }])
+
+      expect(sent.some(({ first, count }) => first <= wanted && wanted < first + count)).toBe(true)
+      for (const { first, bytes } of sent) {
+        const chunk = chunks[first]
+        const expected = Uint8Array.from({ length: chunk?.length ?? 0 }, (_, at) => ((chunk?.offset ?? 0) + at) % 251)
+        expect(bytes === Buffer.from(expected).toString('hex')).toBe(true)
+      }
+    }), { numRuns: 40 })
+})
+
+test('what a leaf brings along is supplied once and not again', async () => {
+  const chunks = chunksOf(Array.from({ length: 64 }, () => 16 * 1024))
+  const { file } = blobOf(MIB, MIB)
+  const { sink, sent } = recordingSink()
+  const supplier = new Supplier({ sink, log: silentLog })
+  supplier.add(supplied(chunks, async () => file))
+
+  await supplier.answer('layer', [{ first: 3, count: 1 }])
+  expect(sent).toHaveLength(64)
+  await supplier.answer('layer', [{ first: 3, count: 1 }])
+  expect(sent).toHaveLength(65)
+})
+
+test('a failing source answers every run with an errno, and the next miss tries again', async () => {
+  const chunks = chunksOf([100, 100, 100])
+  const { file } = blobOf(300, 300)
+  const { sink, sent, failed } = recordingSink()
+  const supplier = new Supplier({ sink, log: silentLog })
+  let broken = true
+  supplier.add(supplied(chunks, async () => {
+    if (broken) throw new SnapshotterError('GATEWAY_TIMEOUT', 'slow')
+    return file
+  }))
+
+  await supplier.answer('layer', [{ first: 0, count: 1 }, { first: 2, count: 1 }])
+  expect(failed).toEqual([[0, 1, 110], [2, 1, 110]])
+  broken = false
+  await supplier.answer('layer', [{ first: 0, count: 1 }])
+  expect(sent.map(({ first }) => first)).toContain(0)
+})
+
+test('a file that is not served is answered, not left hanging', async () => {
+  const { sink, failed } = recordingSink()
+
+  await new Supplier({ sink, log: silentLog }).answer('nobody', [{ first: 1, count: 2 }])
+
+  expect(failed).toHaveLength(1)
+})
+
+test('ranges cover every member, overlap nowhere, and stay within the blob', () => {
+  fc.assert(fc.property(fc.array(fc.tuple(fc.nat(50 * MIB), fc.integer({ min: 1, max: 5 * MIB })), { minLength: 1 }), (pairs) => {
+    const members = pairs.map(([offset, length], at) => ({ offset, length, firstChunk: at, count: 1 }))
+    const size = 60 * MIB
+    const ranges = rangesOf(members, size)
+
+    for (const { offset, length } of members) expect(ranges.some(({ from, to }) => from <= offset && offset + length <= to)).toBe(true)
+    ranges.forEach(({ from, to }, at) => {
+      expect(to).toBeLessThanOrEqual(size)
+      expect(from).toBeGreaterThanOrEqual(ranges[at - 1]?.to ?? 0)
+    })
+  }))
+})
+
+test('chunks of one member travel together', () => {
+  expect(membersOf(chunksOf([10, 20], 3), 1, 4)).toEqual([
+    { offset: 0, length: 10, firstChunk: 1, count: 2 },
+    { offset: 10, length: 20, firstChunk: 3, count: 2 }
+  ])
+})
+
+test('the prefetch covers the members that end within the marked bytes', () => {
+  expect(chunksWithin(chunksOf([10, 20, 30, 40]), 60)).toEqual([{ first: 0, count: 3 }])
+  expect(chunksWithin(chunksOf([10, 20, 30, 40]), 0)).toEqual([])
+})
