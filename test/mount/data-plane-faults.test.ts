@@ -47,7 +47,7 @@ suite('a disk that lies', () => {
   test('a flipped bit is found by a worker that never saw the chunk before', async () => {
     const file = await plane.addFile('a', [30_000, 300_000])
     await plane.read(whole(file))
-    await plane.killWorker()
+    await plane.killSettledWorker()
     plane.asked.length = 0
     patch(join(file.cache, 'data'), (file.chunks[1]?.dataOffset ?? 0) + 150_000, flip)
     const ranges: Range[] = [[file, file.chunks[1]?.dataOffset ?? 0, 4096]]
@@ -70,7 +70,7 @@ suite('a disk that lies', () => {
   test('two chunks of one size swapped, on disk and with a fresh worker, are both fetched again', async () => {
     const file = await plane.addFile('a', [50_000, 50_000])
     await plane.read(whole(file))
-    await plane.killWorker()
+    await plane.killSettledWorker()
     plane.asked.length = 0
     const data = join(file.cache, 'data')
     const bytes = readFileSync(data)
@@ -92,7 +92,7 @@ suite('a disk that lies', () => {
     truncateSync(join(file.cache, 'present'), 0)
     expect(await plane.read(whole(file))).toEqual(expected(whole(file)))
     rmSync(file.cache, { recursive: true })
-    await plane.killWorker()
+    await plane.killSettledWorker()
     expect(await plane.read(whole(file))).toEqual(expected(whole(file)))
   })
 

@@ -99,7 +99,7 @@ suite('a killed worker', () => {
     for (let round = 0; round < 10; round++) {
       const worker = await until(() => plane.plane.worker !== null || !existsSync(join(plane.state, 'data.sock'))).then(() => plane.plane.worker)
       if (worker === null) break
-      process.kill(worker.pid, 'SIGSEGV')
+      process.kill(worker.pid, 'SIGTERM') // as a crash counts whatever nobody did with SIGKILL
       await until(() => plane.plane.worker?.pid !== worker.pid)
     }
 
@@ -131,7 +131,7 @@ suite('control', () => {
     expect(await early.outcomes).toEqual(expected(perChunk(file, 10, 14)))
     expect(await late.outcomes).toEqual(expected(perChunk(file, 20, 24)))
     const again = plane.asked.flatMap(({ first, count }) => Array.from({ length: count }, (_, index) => first + index))
-    expect(again.filter((chunk) => chunk >= 10 && chunk < 14)).toEqual([10, 11, 12, 13])
+    expect(again.filter((chunk) => chunk >= 10 && chunk < 14).sort((a, b) => a - b)).toEqual([10, 11, 12, 13])
     expect(again.some((chunk) => chunk < 5)).toBe(false)
   })
 

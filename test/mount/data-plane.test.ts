@@ -45,7 +45,7 @@ suite('the data plane', () => {
     const asked = plane.asked.length
 
     expect(await plane.read(whole(file))).toEqual(expected(whole(file)))
-    await plane.killWorker()
+    await plane.killSettledWorker()
     expect(await plane.read(whole(file))).toEqual(expected(whole(file)))
     expect(plane.asked.length).toBe(asked)
     expect((await plane.plane.status()).files[0]).toMatchObject({ suppliedBytes: 0, cachedChunks: 3, chunks: 3 })
@@ -155,7 +155,7 @@ suite('the data plane', () => {
   test('takes a table larger than a frame, and keeps it through a kill', async () => {
     const small = makeChunks([4096])
     const file = await plane.addFile('a', [], { chunks: small, prefixBlocks: 30 * 256 })
-    await plane.killWorker()
+    await plane.killSettledWorker()
     const tail: Range[] = [[file, file.content.byteLength - 10_000, 10_000]]
 
     expect(await plane.read(tail)).toEqual(expected(tail))
@@ -204,7 +204,7 @@ suite('the data plane', () => {
     }
     await until(async () => (await plane.plane.status()).files[0]?.cachedChunks === 24_000)
     await plane.read([[file, 0, 20 * MiB]])
-    await plane.killWorker()
+    await plane.killSettledWorker()
     expect(await plane.read(whole(file))).toEqual(expected(whole(file)))
     const status = readFileSync(`/proc/${String(plane.plane.worker?.pid)}/status`, 'utf8')
     const kilobytes = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1])

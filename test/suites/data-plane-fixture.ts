@@ -134,7 +134,13 @@ export class DataPlaneFixture {
     return (await this.plane.status()).waitingReads
   }
 
-  /** SIGKILL; resolves when its successor talks to us. Returns the killed pid. */
+  /** SIGKILL once all supplies are acknowledged (else they would be sent again to the successor); resolves when its successor talks to us. Returns the killed pid. */
+  async killSettledWorker (): Promise<number> {
+    await until(() => this.plane.unacknowledgedBytes === 0)
+    return await this.killWorker()
+  }
+
+  /** SIGKILL, whatever is under way. */
   async killWorker (): Promise<number> {
     const pid = this.plane.worker?.pid ?? 0
     if (pid === 0) throw new Error('no worker is connected')
