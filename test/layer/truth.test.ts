@@ -59,7 +59,7 @@ function contentsOfMembers (index: LayerIndex, blob: Uint8Array): Contents {
 
 describe.each(PLAIN)('%s', (file) => {
   test('equals the truth, layer by layer and merged', async () => {
-    const [base, over] = await Promise.all((await imageLayers(file)).map(openPlain))
+    const [base, over] = await Promise.all(imageLayers(file).map(openPlain))
     if (base === undefined || over === undefined) throw new Error('two layers expected')
 
     expect(shown(base, false)).toEqual(expected('layer0', false))
@@ -69,7 +69,7 @@ describe.each(PLAIN)('%s', (file) => {
 
 describe.each(ESTARGZ)('%s', (file) => {
   test('equals the truth to the second, layer by layer and merged', async () => {
-    const [base, over] = await Promise.all((await imageLayers(file)).map(openLazy))
+    const [base, over] = await Promise.all(imageLayers(file).map(openLazy))
     if (base === undefined || over === undefined) throw new Error('two layers expected')
 
     expect(shown(base.flat, true)).toEqual(expected('layer0', true))
@@ -77,7 +77,7 @@ describe.each(ESTARGZ)('%s', (file) => {
   })
 
   test('its TOC is proven to say what its tar says', async () => {
-    for (const layer of await imageLayers(file)) {
+    for (const layer of imageLayers(file)) {
       const { index } = await openLazy(layer)
       const digest = tocDigestOf(layer) ?? digestOf(new Uint8Array(0))
       const proof = await proveLayer({ ...layer, size: layer.blob.byteLength, stream: pieces(layer.blob), toc: { index, digest } })
@@ -88,7 +88,7 @@ describe.each(ESTARGZ)('%s', (file) => {
   })
 
   test('without the annotation it is a plain layer, format files and all', async () => {
-    const [base] = await imageLayers(file)
+    const [base] = imageLayers(file)
     if (base === undefined) throw new Error('a layer expected')
     expect(tocDigestOf({ ...base, annotations: {} })).toBeNull()
 
@@ -100,7 +100,7 @@ describe.each(ESTARGZ)('%s', (file) => {
 })
 
 test.each(ZSTD)('%s is refused with a clear error', async (file) => {
-  for (const layer of await imageLayers(file)) {
+  for (const layer of imageLayers(file)) {
     expect(codeOf(() => tocDigestOf(layer))).toMatch(/^MEDIA_TYPE_UNSUPPORTED: .*zstd layers are not supported/)
     await expect(openPlain(layer)).rejects.toMatchObject({ code: 'MEDIA_TYPE_UNSUPPORTED' })
     await expect(openPlain({ ...layer, mediaType: 'application/vnd.oci.image.layer.v1.tar' })).rejects.toMatchObject({ code: 'MEDIA_TYPE_UNSUPPORTED' })
