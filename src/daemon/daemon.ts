@@ -8,7 +8,7 @@ import { LayerStore } from '../cache/layer-store.ts'
 import { Seal } from '../cache/seal.ts'
 import type { Config } from '../config/load.ts'
 import { serveSnapshots } from '../grpc/server.ts'
-import { serveControl } from '../http/control-server.ts'
+import { type ControlHandler, serveControl } from '../http/control-server.ts'
 import { DataPlane } from '../mount/data-plane.ts'
 import { erofsDriver, erofsLoopDriver } from '../mount/erofs-drivers.ts'
 import { LayerMounts } from '../mount/layer-mounts.ts'
@@ -38,10 +38,14 @@ export function controlSocketOf (config: Config): string {
 export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   await mkdir(config.root, { recursive: true, mode: 0o711 })
   await mkdir(config.state, { recursive: true, mode: 0o711 })
-  const native = await NativeProgram.locate(log)
   const undo = new AsyncDisposableStack()
   const asked = Promise.withResolvers<undefined>()
+  // First of all, since it is also the lock: a second daemon must not take the data plane from the one that runs.
+  const handlers: Record<string, ControlHandler> = { '/exit': async () => { asked.resolve(undefined); return {} } }
+  const control = await serveControl(controlSocketOf(config), handlers)
+  undo.defer(async () => { await control.close() })
   try {
+    const native = await NativeProgram.locate(log)
     const dataPlane = await DataPlane.connect({ state: config.state, native, log, readDeadlineMs: config.readDeadlineMs })
     undo.defer(async () => { await dataPlane.close() })
     const supplier = new Supplier({ sink: dataPlane, log })
@@ -72,12 +76,10 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     undo.defer(async () => { await snapshotters.close() })
     const grpc = await serveSnapshots({ address: config.grpcAddress, snapshotters, log })
     undo.defer(async () => { await grpc.stop() })
-    const control = await serveControl(controlSocketOf(config), {
+    Object.assign(handlers, {
       '/pull': pullHandler({ config, book, sources, log }),
-      '/status': statusHandler({ config, driver, dataPlane, mounts, sources, supplier, snapshotters }),
-      '/exit': async () => { asked.resolve(undefined); return {} }
+      '/status': statusHandler({ config, driver, dataPlane, mounts, sources, supplier, snapshotters })
     })
-    undo.defer(async () => { await control.close() })
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
   } catch (error) {
     await undo.disposeAsync()

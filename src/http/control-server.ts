@@ -13,8 +13,11 @@ export interface ControlCall {
   readonly emit: (event: object) => void
 }
 
-/** By path, e.g. `/pull`; each returns the result object. */
-export type ControlHandlers = Readonly<Record<string, (call: ControlCall) => Promise<object>>>
+/** Returns the result object. */
+export type ControlHandler = (call: ControlCall) => Promise<object>
+
+/** By path, e.g. `/pull`; looked up at each call, so that handlers may come later. */
+export type ControlHandlers = Readonly<Record<string, ControlHandler>>
 
 /** @throws FAILED_PRECONDITION when another daemon answers on the socket. */
 export async function serveControl (path: string, handlers: ControlHandlers): Promise<{ close: () => Promise<void> }> {
@@ -44,7 +47,7 @@ async function answer (handlers: ControlHandlers, request: IncomingMessage, resp
   const line = (value: object): void => { if (!response.destroyed) response.write(`${JSON.stringify(value)}\n`) }
   try {
     const handler = handlers[request.url ?? '']
-    if (handler === undefined) throw new SnapshotterError('NOT_FOUND', `the daemon has no call ${request.url ?? ''}`)
+    if (handler === undefined) throw new SnapshotterError('NOT_FOUND', `the daemon has no call ${request.url ?? ''}, or is still starting`)
     const body = await readBody(request)
     line({ result: await handler({ body, signal: abort.signal, emit: (event) => { line({ event }) } }) })
   } catch (error) {

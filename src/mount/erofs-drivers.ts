@@ -1,10 +1,11 @@
 // Both EROFS drivers: the same inodes and data layout in two shapes. `erofs` (Linux ≥ 6.12): metadata in a ramfs file,
 // data in a file of our FUSE mount. `erofs-loop` (≥ 5.16): both in one FUSE file with a loop device on it.
-import { rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buildErofs } from '../erofs/build-erofs.ts'
 import type { DataPlane } from './data-plane.ts'
 import { type MountableLayer, type MountDriver, mountId } from './driver.ts'
+import { isMounted } from './mount-info.ts'
 import type { NativeProgram } from './native-program.ts'
 import { encodeTable } from './table.ts'
 
@@ -20,10 +21,6 @@ interface Parts {
 export function erofsDriver ({ state, dataPlane, native }: Parts): MountDriver {
   const metadataOf = (target: string): string => join(state, 'meta', `${mountId(target)}.erofs`)
   const fileName = (target: string): string => `${mountId(target)}.data`
-  const undo = async (target: string): Promise<void> => {
-    await rm(metadataOf(target), { force: true })
-    await dataPlane.removeFile(fileName(target))
-  }
   return {
     name: 'erofs',
     fileName,
@@ -35,13 +32,15 @@ export function erofsDriver ({ state, dataPlane, native }: Parts): MountDriver {
         await native.run(['mount-erofs', metadataOf(target), target, '--device', join(state, 'data', fileName(target)),
           '--readahead-kb', String(READAHEAD_KIB)])
       } catch (error) {
-        await undo(target)
+        await dataPlane.removeFile(fileName(target))
+        await rm(metadataOf(target), { force: true })
         throw error
       }
     },
     unmount: async (target) => {
-      await native.run(['umount', target])
-      await undo(target)
+      await dataPlane.removeFile(fileName(target))
+      await unmountAll(native, target)
+      await rm(metadataOf(target), { force: true })
     }
   }
 }
@@ -62,10 +61,15 @@ export function erofsLoopDriver ({ state, dataPlane, native }: Parts): MountDriv
       }
     },
     unmount: async (target) => {
-      await native.run(['umount', target])
       await dataPlane.removeFile(fileName(target))
+      await unmountAll(native, target)
     }
   }
+}
+
+/** Also when nothing is mounted, or several mounts are stacked. The data plane has answered waiting reads before: an unmount blocks on them. */
+async function unmountAll (native: NativeProgram, target: string): Promise<void> {
+  while (isMounted(await readFile('/proc/self/mountinfo', 'utf8'), target)) await native.run(['umount', target])
 }
 
 function tableOf (layer: MountableLayer, prefix: Uint8Array): Uint8Array {
