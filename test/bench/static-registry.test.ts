@@ -4,8 +4,10 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { startPacingProxy } from '../../bench/pacing-proxy.ts'
 import { startStaticRegistry, type StaticRegistry } from '../../bench/static-registry.ts'
 import { ask } from '../suites/ask.ts'
+import { containerdVersions, PrivateContainerd } from '../suites/containerd.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'registry-'))
 const image = join(import.meta.dirname, '..', 'fixtures', 'images', 'umoci-gzip.oci.tar')
@@ -68,4 +70,26 @@ describe('the static registry', () => {
     expect((await ask(`${registry.url}/`)).status).toBe(404)
     expect((await ask(at(`blobs/sha256:${blobs()[0] ?? ''}`), { method: 'DELETE' })).status).toBe(405)
   })
+})
+
+const [binaries] = containerdVersions()
+const pulling = binaries === undefined ? test.skip : test
+
+pulling('stock containerd pulls an image from it, through the pacing proxy, which counts that', async () => {
+  const lines: string[] = []
+  const proxy = await startPacingProxy({ target: registry.url, rttMs: 2, bytesPerSecond: 50_000_000, onRequest: (line) => lines.push(line) })
+  const name = `${new URL(proxy.url).host}/demo/weird:latest`
+  if (binaries === undefined) throw new Error('no containerd')
+  const containerd = await PrivateContainerd.start({ folder: mkdtempSync(join(tmpdir(), 'reg-')), binaries, snapshotters: {} })
+  try {
+    await containerd.ctr('image', 'pull', '--plain-http', '--snapshotter', 'native', name)
+    expect(await containerd.ctr('image', 'ls', '-q')).toBe(`${name}\n`)
+    const sizes = blobs().map((hex) => statSync(join(folder, 'blobs', 'sha256', hex)).size)
+    expect(lines.filter((line) => line.startsWith('GET ')).length).toBe(sizes.length)
+    expect(proxy.requests()).toBe(lines.length)
+    expect(proxy.bytes()).toBeGreaterThan(sizes.reduce((sum, size) => sum + size, 0))
+  } finally {
+    await containerd.stop()
+    await proxy.close()
+  }
 })
