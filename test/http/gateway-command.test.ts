@@ -18,7 +18,11 @@ afterAll(() => {
   rmSync(folder, { recursive: true })
 })
 
-interface Run { readonly child: ChildProcess, readonly ended: Promise<{ code: number | null, stdout: string, stderr: string }>, readonly firstLine: Promise<string> }
+interface Run {
+  readonly child: ChildProcess
+  readonly ended: Promise<{ code: number | null, stdout: string, stderr: string }>
+  readonly firstLine: Promise<string>
+}
 
 function run (...args: string[]): Run {
   const child = spawn(command, ['gateway', ...args], { stdio: ['ignore', 'pipe', 'pipe'] })

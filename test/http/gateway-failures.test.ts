@@ -53,7 +53,9 @@ function damaged (victim: Block): Uint8Array {
   return bytes
 }
 
-test.each(blocks.map((victim, index) => [index, victim] as const))('no answer contains block %i when one bit of it is flipped on disk', async (_index, victim) => {
+const victims = blocks.map((victim, index) => [index, victim] as const)
+
+test.each(victims)('no answer contains block %i when one bit of it is flipped on disk', async (_index, victim) => {
   const { url } = await serve(await storeOf(damaged(victim)))
   const raw = await ask(`${url}/ipfs/${victim.cid.toString()}?format=raw`)
   const head = await ask(`${url}/ipfs/${victim.cid.toString()}?format=raw`, { method: 'HEAD' })

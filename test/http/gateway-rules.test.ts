@@ -113,7 +113,8 @@ describe('entity-bytes', () => {
   })
 
   test('a span is always inside the entity, and its text is what was asked', () => {
-    fc.assert(fc.property(fc.integer({ min: -300, max: 300 }), fc.option(fc.integer({ min: -300, max: 300 })), fc.integer({ min: 0, max: 200 }), (from, to, size) => {
+    const position = fc.integer({ min: -300, max: 300 })
+    fc.assert(fc.property(position, fc.option(position), fc.integer({ min: 0, max: 200 }), (from, to, size) => {
       const text = `${from}:${to ?? '*'}`
       const backwards = to !== null && to < from && (to < 0) === (from < 0)
       expect(refusal(() => parseEntityBytes(text))).toBe(backwards ? 400 : 'nothing')
@@ -168,7 +169,8 @@ describe('IPLD documents', () => {
     expect(memberOf(value, 'one')).toEqual({ kind: 'link', cid: a })
     const list = memberOf(value, 'list')
     expect(list === null ? null : memberOf(memberOf(list, '1') ?? list, 'deep')).toEqual({ kind: 'link', cid: b })
-    expect([memberOf(value, 'nope'), memberOf(list ?? value, '9'), memberOf(list ?? value, '01'), memberOf({ kind: 'scalar' }, 'x')]).toEqual([null, null, null, null])
+    expect([memberOf(value, 'nope'), memberOf({ kind: 'scalar' }, 'x')]).toEqual([null, null])
+    expect(['9', '01', '-1'].map((index) => memberOf(list ?? value, index))).toEqual([null, null, null])
   })
 
   test('every document of the public encoder reads back with its links', () => {
