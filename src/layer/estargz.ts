@@ -42,7 +42,8 @@ export function tocDigestOf (layer: LayerClaims): Digest | null {
   const text = Object.hasOwn(layer.annotations, TOC_DIGEST_ANNOTATION) ? layer.annotations[TOC_DIGEST_ANNOTATION] : undefined
   if (text === undefined) return null
   if (isDigest(text)) return text
-  throw new SnapshotterError('TOC_INVALID', `${what}: annotation ${TOC_DIGEST_ANNOTATION} is ${JSON.stringify(text.slice(0, 80))}, no sha256 digest`)
+  throw new SnapshotterError('TOC_INVALID',
+    `${what}: annotation ${TOC_DIGEST_ANNOTATION} is ${JSON.stringify(text.slice(0, 80))}, no sha256 digest`)
 }
 
 /** @throws TOC_INVALID, DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, and what `blob.read` throws. */
@@ -53,7 +54,9 @@ export async function openEstargz (blob: RangeReader, blobSize: number, tocDiges
   return indexToc(json, tocOffset, tocDigest)
 }
 
-async function readTocMember (blob: RangeReader, blobSize: number, what: string, waits: Waits): Promise<{ tocOffset: number, member: Uint8Array }> {
+interface TocMember { readonly tocOffset: number, readonly member: Uint8Array }
+
+async function readTocMember (blob: RangeReader, blobSize: number, what: string, waits: Waits): Promise<TocMember> {
   const tailStart = Math.max(0, blobSize - TOC_TAIL_BYTES)
   const tail = await blob.read(tailStart, blobSize - tailStart, waits)
   const footer = parseFooter(tail)
@@ -91,7 +94,9 @@ async function tocInTar (tar: Uint8Array, what: string): Promise<Uint8Array> {
   let entries = 0
   for await (const event of readTar(only(tar), what)) {
     if (event.kind === 'data') parts.push(event.bytes)
-    else if (++entries > 1 || event.entry.path !== TOC_NAME) throw new SnapshotterError('TOC_INVALID', `${what}: its footer points at no TOC`)
+    else if (++entries > 1 || event.entry.path !== TOC_NAME) {
+      throw new SnapshotterError('TOC_INVALID', `${what}: its footer points at no TOC`)
+    }
   }
   const [first] = parts
   return parts.length === 1 && first !== undefined ? first : Buffer.concat(parts)

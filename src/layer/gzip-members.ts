@@ -64,7 +64,9 @@ async function skipHeader (reader: ByteReader, what: string): Promise<void> {
     throw new SnapshotterError('LAYER_INVALID', start === 0 ? `${where}: not gzip` : `${where}: data after the last gzip member`)
   }
   const flags = fixed[3] ?? 0
-  if (fixed[2] !== 8 || (flags & FLAGS_RESERVED) !== 0) throw new SnapshotterError('LAYER_INVALID', `${where}: unknown gzip method or flags`)
+  if (fixed[2] !== 8 || (flags & FLAGS_RESERVED) !== 0) {
+    throw new SnapshotterError('LAYER_INVALID', `${where}: unknown gzip method or flags`)
+  }
   if ((flags & FLAG_EXTRA) !== 0) {
     const length = await reader.take(2)
     if (length === null || await reader.take((length[0] ?? 0) | (length[1] ?? 0) << 8) === null) throw truncated(where)

@@ -103,14 +103,16 @@ function readInode (reader: BinaryReader, firstChunk: number): Inode {
   const rdevMajor = isDevice ? reader.count(0xfff) : 0
   const rdevMinor = isDevice ? reader.count(0xf_ffff) : 0
   return {
-    kind, mode, uid, gid, mtimeSeconds, mtimeNanoseconds, size: target?.byteLength ?? size, linkCount: 0, rdevMajor, rdevMinor, target, xattrs,
-    entries, firstChunk, chunkCount, implied: (head & IMPLIED) !== 0
+    kind, mode, uid, gid, mtimeSeconds, mtimeNanoseconds, size: target?.byteLength ?? size, linkCount: 0, rdevMajor, rdevMinor, target,
+    xattrs, entries, firstChunk, chunkCount, implied: (head & IMPLIED) !== 0
   }
 }
 
 function readXattrs (reader: BinaryReader): Xattr[] {
   const xattrs: Xattr[] = []
-  for (let left = reader.count(0xffff); left > 0; left--) xattrs.push({ name: reader.bytes(255), value: reader.bytes(XATTR_VALUE_BYTES_MAX) })
+  for (let left = reader.count(0xffff); left > 0; left--) {
+    xattrs.push({ name: reader.bytes(255), value: reader.bytes(XATTR_VALUE_BYTES_MAX) })
+  }
   return xattrs
 }
 

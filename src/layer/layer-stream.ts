@@ -126,7 +126,8 @@ export class LayerStream {
       throw new SnapshotterError('LIMIT_EXCEEDED', `${this.what} unpacks to more than ${this.#unpackedBytesMax} bytes`)
     }
     if (tarBytes > RATIO_SLACK_BYTES + blobBytes * INFLATE_RATIO_MAX) {
-      throw new SnapshotterError('LIMIT_EXCEEDED', `${this.what} inflates ${blobBytes} bytes to ${tarBytes}, limit ${INFLATE_RATIO_MAX} to 1`)
+      throw new SnapshotterError('LIMIT_EXCEEDED',
+        `${this.what} inflates ${blobBytes} bytes to ${tarBytes}, limit ${INFLATE_RATIO_MAX} to 1`)
     }
   }
 }
@@ -139,7 +140,9 @@ async function * asOneMember (stream: AsyncIterable<Uint8Array>): AsyncGenerator
   }
 }
 
-async function peek (stream: AsyncGenerator<Uint8Array>, count: number): Promise<{ start: Uint8Array, stream: AsyncGenerator<Uint8Array> }> {
+interface Peeked { readonly start: Uint8Array, readonly stream: AsyncGenerator<Uint8Array> }
+
+async function peek (stream: AsyncGenerator<Uint8Array>, count: number): Promise<Peeked> {
   const parts: Uint8Array[] = []
   let length = 0
   while (length < count) {

@@ -182,7 +182,8 @@ function kindOf (entry: LayerEntry): InodeKind {
 }
 
 function setTime (node: TreeNode, { mtimeSeconds, mtimeNanoseconds }: LayerEntry): void {
-  const fits = mtimeSeconds >= 0 && (mtimeSeconds < SECONDS_MAX || (mtimeSeconds === SECONDS_MAX && mtimeNanoseconds <= LAST_NANOSECONDS_MAX))
+  const isLast = mtimeSeconds === SECONDS_MAX && mtimeNanoseconds <= LAST_NANOSECONDS_MAX
+  const fits = mtimeSeconds >= 0 && (mtimeSeconds < SECONDS_MAX || isLast)
   node.mtimeSeconds = fits ? mtimeSeconds : 0
   node.mtimeNanoseconds = fits ? mtimeNanoseconds : 0
 }

@@ -28,5 +28,6 @@ export function compressionOf (start: Uint8Array, what: string): 'gzip' | 'none'
   const isZstd = b === 0xb5 && c === 0x2f && d === 0xfd && a === 0x28
   const isSkippable = b === 0x2a && c === 0x4d && d === 0x18 && a !== undefined && a >> 4 === 5
   if (!isZstd && !isSkippable) return 'none'
-  throw new SnapshotterError('MEDIA_TYPE_UNSUPPORTED', `${what} is compressed with zstd; zstd layers are not supported yet, publish with --format estargz`)
+  throw new SnapshotterError('MEDIA_TYPE_UNSUPPORTED',
+    `${what} is compressed with zstd; zstd layers are not supported yet, publish with --format estargz`)
 }

@@ -96,7 +96,9 @@ class Contents {
     if (this.#open === null) return
     this.#chunks.push(this.#open.close())
     this.#open = null
-    if (++this.#count > LAYER_CHUNKS_MAX) throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#what}: more than ${LAYER_CHUNKS_MAX} chunks`)
+    if (++this.#count > LAYER_CHUNKS_MAX) {
+      throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#what}: more than ${LAYER_CHUNKS_MAX} chunks`)
+    }
   }
 }
 

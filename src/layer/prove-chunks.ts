@@ -73,7 +73,8 @@ export class ChunkProver {
   }
 
   #invalid (chunk: Chunk, why: string): SnapshotterError {
-    return new SnapshotterError('TOC_INVALID', `${this.#what}: the chunk of ${chunk.size} bytes at ${chunk.offset}+${chunk.innerOffset} ${why}`)
+    return new SnapshotterError('TOC_INVALID',
+      `${this.#what}: the chunk of ${chunk.size} bytes at ${chunk.offset}+${chunk.innerOffset} ${why}`)
   }
 }
 

@@ -120,7 +120,9 @@ function entryOf (header: TarHeader, { pax, longName, longLink }: Prelude, where
   const path = longName ?? nonEmpty(pax, 'path') ?? header.name
   const linkTarget = longLink ?? nonEmpty(pax, 'linkpath') ?? header.linkName
   const type = typeOf(header, path, where)
-  if (path.length > PATH_BYTES_MAX) throw new SnapshotterError('LIMIT_EXCEEDED', `${where}: path of ${path.length} bytes, limit ${PATH_BYTES_MAX}`)
+  if (path.length > PATH_BYTES_MAX) {
+    throw new SnapshotterError('LIMIT_EXCEEDED', `${where}: path of ${path.length} bytes, limit ${PATH_BYTES_MAX}`)
+  }
   if (linkTarget.length > (type === 'hardlink' ? PATH_BYTES_MAX : LINK_TARGET_BYTES_MAX)) {
     throw new SnapshotterError('LIMIT_EXCEEDED', `${where}: link target of ${linkTarget.length} bytes, limit ${LINK_TARGET_BYTES_MAX}`)
   }
@@ -146,7 +148,9 @@ function entryOf (header: TarHeader, { pax, longName, longLink }: Prelude, where
 
 function typeOf (header: TarHeader, path: string, where: string): EntryType {
   const type = TYPES[header.type]
-  if (type === undefined) throw new SnapshotterError('LAYER_INVALID', `${where}: ${show(path)} has the tar type ${JSON.stringify(header.type)}`)
+  if (type === undefined) {
+    throw new SnapshotterError('LAYER_INVALID', `${where}: ${show(path)} has the tar type ${JSON.stringify(header.type)}`)
+  }
   return header.type === '\0' && path.endsWith('/') ? 'directory' : type
 }
 

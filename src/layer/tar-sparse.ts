@@ -53,7 +53,8 @@ export async function readPaxSparse (pax: PaxRecords, reader: ByteReader, payloa
   const major = values.get('GNU.sparse.major')
   const version = major === undefined ? undefined : `${major}.${values.get('GNU.sparse.minor') ?? ''}`
   const sizeText = values.get('GNU.sparse.size') ?? values.get('GNU.sparse.realsize')
-  const isOld = version === '0.0' || version === '0.1' || (version === undefined && (values.has('GNU.sparse.map') || pax.sparseNumbers.length > 0))
+  const hasMap = values.has('GNU.sparse.map') || pax.sparseNumbers.length > 0
+  const isOld = version === '0.0' || version === '0.1' || (version === undefined && hasMap)
   if (version !== '1.0' && !isOld) return null
 
   const size = decimal(sizeText ?? '')

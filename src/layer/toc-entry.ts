@@ -31,8 +31,8 @@ const TYPES: ReadonlyMap<string, TocEntry['type']> = new Map([
   ['dir', 'directory'], ['reg', 'file'], ['symlink', 'symlink'], ['hardlink', 'hardlink'],
   ['char', 'char'], ['block', 'block'], ['fifo', 'fifo'], ['chunk', 'chunk']
 ])
-const KNOWN = new Set(['name', 'type', 'size', 'modtime', 'linkName', 'mode', 'uid', 'gid', 'userName', 'groupName', 'offset', 'innerOffset',
-  'devMajor', 'devMinor', 'xattrs', 'digest', 'chunkOffset', 'chunkSize', 'chunkDigest'])
+const KNOWN = new Set(['name', 'type', 'size', 'modtime', 'linkName', 'mode', 'uid', 'gid', 'userName', 'groupName', 'offset',
+  'innerOffset', 'devMajor', 'devMinor', 'xattrs', 'digest', 'chunkOffset', 'chunkSize', 'chunkDigest'])
 const KNOWN_LOWER = new Set([...KNOWN].map((key) => key.toLowerCase()))
 const EPOCH: Instant = { seconds: 0, nanoseconds: 0 }
 

@@ -72,7 +72,8 @@ class TocIndexBuilder {
     if (entry.size > DATA_DEVICE_BYTES_MAX) throw this.#limit(entry, 'size', entry.size, DATA_DEVICE_BYTES_MAX)
     this.#file = { entry, node, chunks: [], covered: 0 }
     if (entry.size > 0) this.#addChunk(entry)
-    if (entry.path.endsWith(PREFETCH_LANDMARK) && sameName(entry.path, PREFETCH_LANDMARK)) this.#landmark = { offset: entry.offset, inner: entry.innerOffset > 0 }
+    if (!entry.path.endsWith(PREFETCH_LANDMARK) || !sameName(entry.path, PREFETCH_LANDMARK)) return
+    this.#landmark = { offset: entry.offset, inner: entry.innerOffset > 0 }
   }
 
   finish (): LayerIndex {
@@ -120,7 +121,8 @@ class TocIndexBuilder {
   #closeMember (end: number): void {
     const length = end - this.#memberOffset
     if (this.#member.length > 0 && length > MEMBER_BYTES_MAX) {
-      throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#what}: member of ${length} bytes at ${this.#memberOffset}, limit ${MEMBER_BYTES_MAX}`)
+      throw new SnapshotterError('LIMIT_EXCEEDED',
+        `${this.#what}: member of ${length} bytes at ${this.#memberOffset}, limit ${MEMBER_BYTES_MAX}`)
     }
     for (const chunk of this.#member) chunk.length = length
     this.#member = []

@@ -43,7 +43,8 @@ export function resolveLinks (root: TreeNode, components: readonly string[], ori
     const link = firstLink(root, path)
     if (link === null) return path
     if (followed >= LINKS_FOLLOWED_MAX) {
-      throw new SnapshotterError('LIMIT_EXCEEDED', `${origin.what}: more than ${LINKS_FOLLOWED_MAX} links to follow: ${show(components.join('/'))}`)
+      throw new SnapshotterError('LIMIT_EXCEEDED',
+        `${origin.what}: more than ${LINKS_FOLLOWED_MAX} links to follow: ${show(components.join('/'))}`)
     }
     const base = link.target.startsWith('/') ? [] : path.slice(0, link.at)
     path = cleanPath([...base, link.target, ...path.slice(link.at + 1)].join('/'), origin)

@@ -38,7 +38,8 @@ function checkSizes (name: string, value: Uint8Array, path: string, origin: Orig
     throw new SnapshotterError(origin.code, `${origin.what}: xattr without a name on ${show(path)}`)
   }
   if (name.length > XATTR_NAME_BYTES_MAX) {
-    throw new SnapshotterError('LIMIT_EXCEEDED', `${origin.what}: xattr name of ${name.length} bytes on ${show(path)}, limit ${XATTR_NAME_BYTES_MAX}`)
+    throw new SnapshotterError('LIMIT_EXCEEDED',
+      `${origin.what}: xattr name of ${name.length} bytes on ${show(path)}, limit ${XATTR_NAME_BYTES_MAX}`)
   }
   if (value.byteLength > XATTR_VALUE_BYTES_MAX) {
     throw new SnapshotterError('LIMIT_EXCEEDED',
@@ -50,5 +51,6 @@ function checkTotal (node: TreeNode, path: string, origin: Origin): void {
   let total = 0
   for (const [name, value] of node.xattrs ?? []) total += name.length + value.byteLength + 8 // entry head and padding at most
   if (total <= XATTR_BYTES_PER_INODE_MAX) return
-  throw new SnapshotterError('LIMIT_EXCEEDED', `${origin.what}: ${total} bytes of xattrs on ${show(path)}, limit ${XATTR_BYTES_PER_INODE_MAX}`)
+  throw new SnapshotterError('LIMIT_EXCEEDED',
+    `${origin.what}: ${total} bytes of xattrs on ${show(path)}, limit ${XATTR_BYTES_PER_INODE_MAX}`)
 }

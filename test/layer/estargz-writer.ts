@@ -52,14 +52,15 @@ export function estargz (items: readonly Item[], options: WriteOptions = {}): Es
     const data = Buffer.from(item.data ?? '')
     const json = tocOf(item, data)
     toc.entries?.push(json)
-    put(item.pax === undefined ? header(item.name, { ...item, size: data.byteLength }) : entry(item.name, { ...item, data: '', size: data.byteLength }))
+    put(item.pax === undefined ? header(item.name, { ...item, size: data.byteLength }) : entry(item.name,
+      { ...item, data: '', size: data.byteLength }))
     const chunkBytes = options.chunkBytes ?? 1 << 22
     for (let at = 0; at < data.byteLength; at += chunkBytes) {
       const chunk = data.subarray(at, at + chunkBytes)
       const place = options.oneMember === true ? { innerOffset: tarLength } : { offset: close() }
       const more = { chunkDigest: digestOf(chunk), ...(at + chunkBytes < data.byteLength ? { chunkSize: chunkBytes } : {}), ...place }
       if (at === 0) Object.assign(json, more, item.toc)
-      else toc.entries?.push({ name: item.name, type: 'chunk', chunkOffset: at, ...more })
+      else toc.entries?.push({ name: json['name'], type: 'chunk', chunkOffset: at, ...more })
       put(chunk)
     }
     put(padding(data.byteLength))
@@ -70,7 +71,8 @@ export function estargz (items: readonly Item[], options: WriteOptions = {}): Es
   const tocTar = tar(entry('stargz.index.json', { data: json }))
   const footer = options.legacyFooter === true ? legacyFooter(tocOffset) : Buffer.from(footerBytes(tocOffset))
   const blob = Buffer.concat([...members, gzipSync(tocTar), footer])
-  return { blob, tocDigest: digestOf(Buffer.from(json)), digest: digestOf(blob), diffId: diffIdOf(items, tocTar), size: blob.byteLength, tocOffset, toc }
+  return { blob, tocDigest: digestOf(Buffer.from(json)), digest: digestOf(blob), diffId: diffIdOf(items, tocTar), size: blob.byteLength,
+    tocOffset, toc }
 }
 
 function diffIdOf (items: readonly Item[], tocTar: Buffer): Digest {

@@ -63,7 +63,8 @@ describe('an honest TOC', () => {
     const { firstChunk, chunkCount } = index.inodes[inodeAt(index, 'e')] ?? { firstChunk: 0, chunkCount: 0 }
     const chunks = index.chunks.slice(firstChunk, firstChunk + chunkCount)
 
-    expect(chunks.map(({ fileOffset, size, innerOffset }) => [fileOffset, size, innerOffset])).toEqual([[0, 400, 0], [400, 400, 0], [800, 200, 0]])
+    expect(chunks.map(({ fileOffset, size, innerOffset }) => [fileOffset, size, innerOffset]))
+      .toEqual([[0, 400, 0], [400, 400, 0], [800, 200, 0]])
     expect(chunks.map(({ offset, length }) => offset + length)).toEqual([chunks[1]?.offset, chunks[2]?.offset, layer.tocOffset])
   })
 
@@ -89,7 +90,8 @@ describe('an honest TOC', () => {
   })
 
   test('may have names in any script, escaped or not, and fields we do not know', async () => {
-    const changeJson = (json: string): string => json.replace('"name": "e"', '"name": "d/\\u00e9\u{1F600}\\ud83d\\ude00", "future": {"a": [1, null]}')
+    const changeJson = (json: string): string =>
+      json.replace('"name": "e"', '"name": "d/\\u00e9\u{1F600}\\ud83d\\ude00", "future": {"a": [1, null]}')
     const index = await open(estargz(ITEMS, { changeJson }))
 
     expect(inodeAt(index, 'd/é\u{1F600}\u{1F600}')).toBeGreaterThan(0)
@@ -114,7 +116,8 @@ describe('landmarks', () => {
   })
 
   test('the other landmark, and none, mean nothing comes first', async () => {
-    for (const items of [[landmark('.no.prefetch.landmark'), { name: 'a', data: 'a' }], [{ name: 'a', data: 'a' }], [landmark('d/.prefetch.landmark')]]) {
+    for (const items of [[landmark('.no.prefetch.landmark'), { name: 'a', data: 'a' }], [{ name: 'a', data: 'a' }],
+      [landmark('d/.prefetch.landmark')]]) {
       expect((await open(estargz(items))).prefetchBytes).toBe(0)
     }
   })
@@ -187,12 +190,14 @@ describe('before anything is parsed', () => {
   test('a TOC that inflates beyond the limit ends there', async () => {
     const bomb = Buffer.concat([gzipSync(Buffer.alloc(135_000_000)), footerBytes(0)])
 
-    expect(await lineOf(openEstargz(rangeReader(bomb), bomb.byteLength, digestOf(bomb)))).toMatch(/^LIMIT_EXCEEDED: .*TOC of more than 134217728 bytes/)
+    expect(await lineOf(openEstargz(rangeReader(bomb), bomb.byteLength, digestOf(bomb))))
+      .toMatch(/^LIMIT_EXCEEDED: .*TOC of more than 134217728 bytes/)
   })
 
   test('only the one entry stargz.index.json is a TOC', async () => {
     const json = Buffer.from('{"version":1,"entries":[]}')
-    for (const [entries, good] of [[['stargz.index.json'], true], [['other.json'], false], [['stargz.index.json', 'more'], false]] as const) {
+    for (const [entries, good] of [[['stargz.index.json'], true], [['other.json'], false],
+      [['stargz.index.json', 'more'], false]] as const) {
       const blob = Buffer.concat([gzipSync(tar(...entries.map((name) => entry(name, { data: json })))), footerBytes(0)])
       const line = await lineOf(openEstargz(rangeReader(blob), blob.byteLength, digestOf(json)))
       expect(line).toMatch(good ? /^no error/ : /^TOC_INVALID: .*its footer points at no TOC/)
@@ -223,7 +228,8 @@ describe('a TOC that is not strict JSON', () => {
     ['duplicate xattrs', (json: string) => json.replace('"user.x": "AAEC"', '"user.x": "", "user.x": "AAEC"'), /duplicate key "user.x"/],
     ['data after the end', (json: string) => `${json}{}`, /data after the end/],
     ['a key that Go takes for another', (json: string) => json.replace('"name": "e"', '"name": "e", "Name": "x"'), /has the field "Name"/],
-    ['a key in the Kelvin alphabet', (json: string) => json.replace('"name": "e"', '"name": "e", "lin\u212aName": "x"'), /which Go takes for another/],
+    ['a key in the Kelvin alphabet', (json: string) => json.replace('"name": "e"', '"name": "e", "lin\u212aName": "x"'),
+      /which Go takes for another/],
     ['a second Entries', (json: string) => json.replace('{', '{"Entries": [],'), /unknown version/],
     ['half a surrogate pair', (json: string) => json.replace('"name": "e"', '"name": "\\ud800"'), /half a surrogate pair/],
     ['no JSON', () => 'null', /is no JSON object/],
@@ -238,7 +244,8 @@ describe('a TOC that is not strict JSON', () => {
   })
 
   test('invalid UTF-8', () => {
-    expect(codeOf(() => indexToc(Buffer.from('{"version":1,"entries":[{"name":"\xff"}]}', 'latin1'), 100, digestOf(Buffer.alloc(0))))).toMatch(/^TOC_INVALID: .*not UTF-8/)
+    expect(codeOf(() => indexToc(Buffer.from('{"version":1,"entries":[{"name":"\xff"}]}', 'latin1'), 100, digestOf(Buffer.alloc(0)))))
+      .toMatch(/^TOC_INVALID: .*not UTF-8/)
   })
 
   test('depth beyond the limit', async () => {
@@ -287,7 +294,8 @@ describe('a lying TOC: fields', () => {
 
 describe('a lying TOC: chunks', () => {
   const chunk = (toc: Toc, at: number): TocJson => toc.entries?.filter((entry) => entry['chunkDigest'] !== undefined)[at] ?? {}
-  const change = async (at: number, fields: TocJson): Promise<string> => await openWith((toc) => { Object.assign(chunk(toc, at), fields) }, { chunkBytes: 400 })
+  const change = async (at: number, fields: TocJson): Promise<string> =>
+    await openWith((toc) => { Object.assign(chunk(toc, at), fields) }, { chunkBytes: 400 })
 
   test('the honest one is accepted', async () => {
     expect(await change(1, {})).toBe('no error')
@@ -333,7 +341,8 @@ describe('a lying TOC: chunks', () => {
   })
 
   test('a chunk of no file', async () => {
-    const line = await openWith((toc) => { toc.entries?.unshift({ name: 'd/a', type: 'chunk', offset: 1, chunkDigest: digestOf(Buffer.alloc(0)) }) })
+    const line = await openWith((toc) => { toc.entries?.unshift({ name: 'd/a', type: 'chunk', offset: 1,
+      chunkDigest: digestOf(Buffer.alloc(0)) }) })
 
     expect(line).toMatch(/^TOC_INVALID: .*is a chunk of no file before it/)
   })
@@ -342,7 +351,8 @@ describe('a lying TOC: chunks', () => {
 describe('limits of a TOC', () => {
   const digest = digestOf(Buffer.alloc(0))
   const one = (fields: TocJson, tocOffset = 10 ** 6): string => codeOf(() =>
-    indexToc(Buffer.from(JSON.stringify({ version: 1, entries: [{ name: 'a', type: 'reg', offset: 100, chunkDigest: digest, ...fields }] })), tocOffset, digest))
+    indexToc(Buffer.from(JSON.stringify({ version: 1,
+      entries: [{ name: 'a', type: 'reg', offset: 100, chunkDigest: digest, ...fields }] })), tocOffset, digest))
 
   test('a chunk may have CHUNK_BYTES_MAX bytes and not one more', () => {
     expect(one({ size: CHUNK_BYTES_MAX })).toBe('no error')

@@ -78,7 +78,8 @@ function dockerLayers (files: ReadonlyMap<string, Uint8Array>): FixtureLayer[] {
   return (image?.Layers ?? []).map((path) => {
     const blob = need(files, path)
     const plain = blob[0] === 0x1f ? gunzipSync(blob) : blob
-    return { digest: digestOf(blob), diffId: digestOf(plain), mediaType: 'application/vnd.docker.image.rootfs.diff.tar', annotations: {}, blob }
+    return { digest: digestOf(blob), diffId: digestOf(plain), mediaType: 'application/vnd.docker.image.rootfs.diff.tar', annotations: {},
+      blob }
   })
 }
 

@@ -18,7 +18,8 @@ export function flatten (index: LayerIndex, contents: Contents): Flat {
     const known = first.get(position) ?? path
     first.set(position, known)
     flat.set(path, describe(inode, path, known, () => sha256Hex(contents(position))))
-    for (const { name, inode: child } of inode.entries ?? []) visit(child, `${path === '/' ? '' : path}/${Buffer.from(name).toString('utf8')}`)
+    for (const { name, inode: child } of inode.entries ?? []) visit(child,
+      `${path === '/' ? '' : path}/${Buffer.from(name).toString('utf8')}`)
   }
   visit(0, '/')
   return flat

@@ -35,7 +35,8 @@ const large = randomBytes(3_000_000)
 
 describe('members', () => {
   test.each([1, 7, 4096, 100_000, 10_000_000])('are told apart in pieces of %i bytes', async (pieceBytes) => {
-    const contents = pieceBytes < 100 ? [small, Buffer.alloc(0), small, small] : [small, small, large, small, small, Buffer.alloc(0), large, large, small]
+    const contents = pieceBytes < 100 ? [small, Buffer.alloc(0), small, small] : [small, small, large, small, small, Buffer.alloc(0),
+      large, large, small]
     const parts = contents.map((content) => gzipSync(content, { level: 1 }))
     const found = await members(Buffer.concat(parts), pieceBytes)
 
@@ -73,7 +74,8 @@ describe('refuses', () => {
 
   test('data behind the last member', async () => {
     for (const rest of [Buffer.from('garbage that is long enough'), Buffer.alloc(20)]) {
-      expect(await lineOf(inflate(Buffer.concat([one, rest])))).toBe(`LAYER_INVALID: layer: at byte ${one.byteLength}: data after the last gzip member`)
+      expect(await lineOf(inflate(Buffer.concat([one, rest]))))
+        .toBe(`LAYER_INVALID: layer: at byte ${one.byteLength}: data after the last gzip member`)
     }
   })
 

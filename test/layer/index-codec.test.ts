@@ -22,15 +22,18 @@ const index = (inodes: Inode[], chunks: Chunk[] = []): LayerIndex => ({ format: 
 
 const good = index([
   root(['a', 1], ['b', 1], ['c', 2], ['d', 3]),
-  inode({ size: 5, linkCount: 2, chunkCount: 2, mode: 0o4755, uid: 2 ** 32 - 2, gid: 7, mtimeSeconds: -(2 ** 40), mtimeNanoseconds: 999_999_999, implied: false }),
-  inode({ kind: 'symlink', size: 2, target: bytes('tt'), firstChunk: 2, xattrs: [{ name: bytes('a'), value: bytes('') }, { name: bytes('b'), value: Buffer.alloc(300) }] }),
+  inode({ size: 5, linkCount: 2, chunkCount: 2, mode: 0o4755, uid: 2 ** 32 - 2, gid: 7, mtimeSeconds: -(2 ** 40),
+    mtimeNanoseconds: 999_999_999, implied: false }),
+  inode({ kind: 'symlink', size: 2, target: bytes('tt'), firstChunk: 2,
+    xattrs: [{ name: bytes('a'), value: bytes('') }, { name: bytes('b'), value: Buffer.alloc(300) }] }),
   inode({ kind: 'directory', linkCount: 2, entries: [{ name: bytes('dev'), inode: 4 }], firstChunk: 2, implied: true }),
   inode({ kind: 'block', rdevMajor: 4095, rdevMinor: 2 ** 20 - 1, firstChunk: 2 })
 ], [chunk({ size: 2, offset: 2 ** 52, length: 9, innerOffset: 4 }), chunk({ fileOffset: 3 })])
 
 /** Without the difference between Buffer and Uint8Array. */
 function plain (value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value, (_key, part: unknown) => part instanceof Uint8Array || isBufferJson(part) ? Buffer.from(part as Uint8Array).toString('hex') : part))
+  return JSON.parse(JSON.stringify(value, (_key, part: unknown) =>
+    part instanceof Uint8Array || isBufferJson(part) ? Buffer.from(part as Uint8Array).toString('hex') : part))
 }
 
 function isBufferJson (part: unknown): boolean {
@@ -56,9 +59,11 @@ describe('a record', () => {
   test('cut anywhere is refused, and so is a longer one', () => {
     const record = encodeIndex(good)
     for (let length = 0; length < record.byteLength; length++) {
-      expect([length, codeOf(() => decodeIndex(record.subarray(0, length)))]).toEqual([length, expect.stringMatching(/^STATE_INVALID: stored layer index: it/)])
+      expect([length, codeOf(() => decodeIndex(record.subarray(0, length)))])
+        .toEqual([length, expect.stringMatching(/^STATE_INVALID: stored layer index: it/)])
     }
-    expect(codeOf(() => decodeIndex(Buffer.concat([record, Buffer.alloc(1)])))).toBe('STATE_INVALID: stored layer index: it goes on behind its end')
+    expect(codeOf(() => decodeIndex(Buffer.concat([record, Buffer.alloc(1)]))))
+      .toBe('STATE_INVALID: stored layer index: it goes on behind its end')
   })
 
   test('with any byte changed is refused or still a tree', () => {
@@ -93,11 +98,14 @@ describe('what is no tree is refused', () => {
     ['a slash in a name', index([root(['a/b', 1]), inode({})]), 'a name is empty or has NUL or "/" in it'],
     ['a dot', index([root(['.', 1]), inode({})]), 'a name is "." or ".."'],
     ['two dots', index([root(['..', 1]), inode({})]), 'a name is "." or ".."'],
-    ['xattrs out of order', index([{ ...root(), xattrs: [{ name: bytes('b'), value: bytes('') }, { name: bytes('a'), value: bytes('') }] }]), 'xattrs are not sorted'],
+    ['xattrs out of order', index([{ ...root(),
+      xattrs: [{ name: bytes('b'), value: bytes('') }, { name: bytes('a'), value: bytes('') }] }]), 'xattrs are not sorted'],
     ['a chunk of no file', index([root()], [chunk()]), 'there are chunks of no file'],
     ['a file without its chunk', index([root(['a', 1]), inode({ size: 1, chunkCount: 1 })]), 'chunks are missing'],
-    ['a chunk behind its file', index([root(['a', 1]), inode({ size: 1, chunkCount: 1 })], [chunk({ size: 2 })]), 'a chunk is not inside its file'],
-    ['chunks that overlap', index([root(['a', 1]), inode({ size: 3, chunkCount: 2 })], [chunk({ size: 2 }), chunk({ fileOffset: 1 })]), 'a chunk is not inside its file'],
+    ['a chunk behind its file', index([root(['a', 1]), inode({ size: 1, chunkCount: 1 })], [chunk({ size: 2 })]),
+      'a chunk is not inside its file'],
+    ['chunks that overlap', index([root(['a', 1]), inode({ size: 3, chunkCount: 2 })], [chunk({ size: 2 }), chunk({ fileOffset: 1 })]),
+      'a chunk is not inside its file'],
     ['an empty chunk', index([root(['a', 1]), inode({ size: 3, chunkCount: 1 })], [chunk({ size: 0 })]), 'a chunk is not inside its file']
   ])('%s', (_what, bad, message) => {
     expect(codeOf(() => decodeIndex(encodeIndex(bad)))).toBe(`STATE_INVALID: stored layer index: ${message}`)
@@ -107,6 +115,7 @@ describe('what is no tree is refused', () => {
     ['mode', { mode: 0o10000 }], ['uid', { uid: 2 ** 32 }], ['nanoseconds', { mtimeNanoseconds: 10 ** 9 }],
     ['device', { kind: 'char', rdevMajor: 4096 }], ['target', { kind: 'symlink', target: Buffer.alloc(4096, 'x') }]
   ])('a %s beyond its range', (_what, fields) => {
-    expect(codeOf(() => decodeIndex(encodeIndex(index([root(['a', 1]), inode(fields)]))))).toMatch(/^STATE_INVALID: stored layer index: a number is greater than/)
+    expect(codeOf(() => decodeIndex(encodeIndex(index([root(['a', 1]), inode(fields)])))))
+      .toMatch(/^STATE_INVALID: stored layer index: a number is greater than/)
   })
 })

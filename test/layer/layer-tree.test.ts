@@ -29,7 +29,8 @@ const paths = (entries: readonly Given[]): string[] => [...build(entries).keys()
 
 describe('names', () => {
   test.each([
-    ['./a/b', '/a/b'], ['/a/b', '/a/b'], ['a//b/', '/a/b'], ['a/./b', '/a/b'], ['a/x/../b', '/a/b'], ['../../a/b', '/a/b'], ['/../a/b', '/a/b']
+    ['./a/b', '/a/b'], ['/a/b', '/a/b'], ['a//b/', '/a/b'], ['a/./b', '/a/b'], ['a/x/../b', '/a/b'], ['../../a/b', '/a/b'],
+      ['/../a/b', '/a/b']
   ])('%s is cleaned to %s', (path, want) => {
     expect(paths([file(path)])).toEqual(['/', '/a', want])
   })
@@ -60,7 +61,8 @@ describe('names', () => {
 
   test('a path may have 256 components and not one more', () => {
     expect(paths([file(Array(PATH_DEPTH_MAX).fill('d').join('/'))])).toHaveLength(PATH_DEPTH_MAX + 1)
-    expect(codeOf(() => build([file(Array(PATH_DEPTH_MAX + 1).fill('d').join('/'))]))).toMatch(/^LIMIT_EXCEEDED: layer: path of 257 components/)
+    expect(codeOf(() => build([file(Array(PATH_DEPTH_MAX + 1).fill('d').join('/'))])))
+      .toMatch(/^LIMIT_EXCEEDED: layer: path of 257 components/)
   })
 
   test('a layer may have so many entries and not one more', () => {
@@ -68,7 +70,8 @@ describe('names', () => {
 
     expect(build(many(19), 20).size).toBe(20) // the root counts
     expect(codeOf(() => build(many(21), 20))).toBe('LIMIT_EXCEEDED: layer: more than 20 entries')
-    expect(codeOf(() => build(many(5).flatMap((one) => Array(5).fill(one) as Given[]), 20))).toMatch(/^LIMIT_EXCEEDED/) // replaced ones count
+    expect(codeOf(() => build(many(5).flatMap((one) => Array(5).fill(one) as Given[]), 20)))
+      .toMatch(/^LIMIT_EXCEEDED/) // replaced ones count
   })
 })
 
@@ -99,7 +102,8 @@ describe('parents', () => {
       ...Array.from({ length }, (_, i) => symlink(`l${i}`, i + 1 === length ? 'end' : `l${i + 1}`)), file('l0/f')
     ]
 
-    expect(codeOf(() => build([symlink('a', 'b'), symlink('b', 'a'), file('a/f')]))).toMatch(/^LIMIT_EXCEEDED: layer: more than 255 links to follow/)
+    expect(codeOf(() => build([symlink('a', 'b'), symlink('b', 'a'), file('a/f')])))
+      .toMatch(/^LIMIT_EXCEEDED: layer: more than 255 links to follow/)
     expect(build(chain(LINKS_FOLLOWED_MAX)).has('/end/f')).toBe(true)
     expect(codeOf(() => build(chain(LINKS_FOLLOWED_MAX + 1)))).toMatch(/^LIMIT_EXCEEDED/)
   })
@@ -136,7 +140,8 @@ describe('hard links', () => {
   test('share the inode, count its names and give it their own attributes', () => {
     const flat = build([file('a', { size: 5 }), link('d/b', './a', { mode: 0o600, uid: 9 }), link('c', 'd/b', { mode: 0o640, uid: 9 })])
 
-    for (const path of ['/a', '/c', '/d/b']) expect(flat.get(path)).toMatchObject({ nlink: 3, size: 5, mode: '0640', uid: 9, sameFileAs: '/a' })
+    for (const path of ['/a', '/c', '/d/b']) expect(flat.get(path)).toMatchObject({ nlink: 3, size: 5, mode: '0640', uid: 9,
+      sameFileAs: '/a' })
   })
 
   test('keep the inode when the first name goes', () => {
@@ -144,11 +149,13 @@ describe('hard links', () => {
   })
 
   test('to symbolic links link the link itself, whose mode stays 0777', () => {
-    expect(build([symlink('s', 'nowhere'), link('t', 's', { mode: 0o600 })]).get('/t')).toMatchObject({ type: 'symlink', target: 'nowhere', mode: '0777' })
+    expect(build([symlink('s', 'nowhere'), link('t', 's', { mode: 0o600 })]).get('/t'))
+      .toMatchObject({ type: 'symlink', target: 'nowhere', mode: '0777' })
   })
 
   test('find their target through symbolic links among its parents', () => {
-    expect(build([file('real/f', { size: 4 }), symlink('alias', 'real'), link('h', 'alias/f')]).get('/h')).toMatchObject({ size: 4, nlink: 2 })
+    expect(build([file('real/f', { size: 4 }), symlink('alias', 'real'), link('h', 'alias/f')]).get('/h'))
+      .toMatchObject({ size: 4, nlink: 2 })
   })
 
   test.each([
@@ -183,7 +190,8 @@ describe('whiteouts', () => {
   })
 
   test('of what the layer itself holds are refused, as mknod is in containerd', () => {
-    expect(codeOf(() => build([file('a'), file('.wh.a')]))).toBe('LAYER_INVALID: layer: ".wh.a" is a whiteout of a name that this layer holds')
+    expect(codeOf(() => build([file('a'), file('.wh.a')])))
+      .toBe('LAYER_INVALID: layer: ".wh.a" is a whiteout of a name that this layer holds')
     expect(codeOf(() => build([file('.wh.a'), file('.wh.a')]))).toMatch(/^LAYER_INVALID/)
   })
 })
@@ -257,11 +265,13 @@ describe('xattrs', () => {
 
   test('together have a limit, over merged entries too', () => {
     const quarter = XATTR_BYTES_PER_INODE_MAX / 4 - 8 - 'user.1'.length
-    const four = (last: number): Map<string, Uint8Array> => new Map([1, 2, 3, 4].map((i) => [`user.${i}`, Buffer.alloc(i === 4 ? last : quarter)]))
+    const four = (last: number): Map<string, Uint8Array> =>
+      new Map([1, 2, 3, 4].map((i) => [`user.${i}`, Buffer.alloc(i === 4 ? last : quarter)]))
     const more = new Map([['user.5', Buffer.alloc(0)]])
 
     expect(Object.keys(build([dir('a', { xattrs: four(quarter) })]).get('/a')?.xattrs ?? {})).toHaveLength(4)
-    expect(codeOf(() => build([dir('a', { xattrs: four(quarter + 1) })]))).toBe('LIMIT_EXCEEDED: layer: 262145 bytes of xattrs on "a", limit 262144')
+    expect(codeOf(() => build([dir('a', { xattrs: four(quarter + 1) })])))
+      .toBe('LIMIT_EXCEEDED: layer: 262145 bytes of xattrs on "a", limit 262144')
     expect(codeOf(() => build([dir('a', { xattrs: four(quarter) }), dir('a', { xattrs: more })]))).toMatch(/^LIMIT_EXCEEDED/)
   })
 })

@@ -36,12 +36,14 @@ describe('the data device', () => {
   test('has no gap where a later entry replaced an earlier one', async () => {
     const [a, b, c] = [randomBytes(50_000), randomBytes(300_000), randomBytes(9_000)]
     const { index, sink, content } = await indexTar(tar(
-      entry('gone', { data: randomBytes(20_000) }), entry('a', { data: a }), entry('d/x', { data: randomBytes(5000) }), entry('b', { data: b }),
+      entry('gone', { data: randomBytes(20_000) }), entry('a', { data: a }), entry('d/x', { data: randomBytes(5000) }),
+        entry('b', { data: b }),
       entry('d', { type: '2', link: 'a' }), entry('gone', { data: c }), entry('a2', { type: '1', link: 'a' })))
 
     expect(sink.moves).toBe(3)
     expect(layoutData(index).size).toBe(53_248 + 303_104 + 12_288)
-    expect(content('a') === a.toString('latin1') && content('b') === b.toString('latin1') && content('gone') === c.toString('latin1')).toBe(true)
+    expect(content('a') === a.toString('latin1') && content('b') === b.toString('latin1') && content('gone') === c.toString('latin1'))
+      .toBe(true)
     expect(content('a2')).toBe(content('a'))
   })
 
@@ -71,7 +73,8 @@ describe('chunks', () => {
     expect(chunks.map(({ size }) => size)).toEqual([CHUNK_BYTES_PLAIN, CHUNK_BYTES_PLAIN, 5])
     for (const { offset, size, length, digest, fileOffset } of chunks) {
       const part = archive.subarray(offset, offset + size)
-      expect([length, digestFromBytes(digest), part.equals(data.subarray(fileOffset, fileOffset + size))]).toEqual([size, digestOf(part), true])
+      expect([length, digestFromBytes(digest), part.equals(data.subarray(fileOffset, fileOffset + size))])
+        .toEqual([size, digestOf(part), true])
     }
   })
 })
@@ -88,7 +91,8 @@ describe('nothing is returned', () => {
   })
 
   test('when the diffID differs', async () => {
-    expect(await lineOf(index(good({ diffId: OTHER })))).toBe(`DIFFID_MISMATCH: layer ${digestOf(gzipped)}: want diffID ${OTHER}, got ${digestOf(bytes)}`)
+    expect(await lineOf(index(good({ diffId: OTHER }))))
+      .toBe(`DIFFID_MISMATCH: layer ${digestOf(gzipped)}: want diffID ${OTHER}, got ${digestOf(bytes)}`)
   })
 
   test('when the size differs, either way', async () => {
@@ -97,7 +101,8 @@ describe('nothing is returned', () => {
   })
 
   test('when the blob is other bytes, whatever they look like', async () => {
-    for (const blob of [gzipped.subarray(0, 60), randomBytes(5000), Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3]), gzipSync('no tar at all'.repeat(100))]) {
+    for (const blob of [gzipped.subarray(0, 60), randomBytes(5000), Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3]),
+      gzipSync('no tar at all'.repeat(100))]) {
       expect(await lineOf(index(layerOf(blob, OTHER, { digest: OTHER })))).toMatch(/^DIGEST_MISMATCH/)
       expect(await lineOf(index(layerOf(blob, OTHER)))).toMatch(/^(LAYER_INVALID|MEDIA_TYPE_UNSUPPORTED)/)
     }
@@ -105,7 +110,8 @@ describe('nothing is returned', () => {
 
   test('when the tar is larger than the limit', async () => {
     await expect(index(good({ unpackedBytesMax: bytes.byteLength }))).resolves.toBeDefined()
-    expect(await lineOf(index(good({ unpackedBytesMax: bytes.byteLength - 1 })))).toMatch(/^LIMIT_EXCEEDED: .* unpacks to more than \d+ bytes/)
+    expect(await lineOf(index(good({ unpackedBytesMax: bytes.byteLength - 1 }))))
+      .toMatch(/^LIMIT_EXCEEDED: .* unpacks to more than \d+ bytes/)
   })
 
   test('when the caller gives up', async () => {
@@ -113,7 +119,8 @@ describe('nothing is returned', () => {
   })
 
   test('of other media types', async () => {
-    for (const mediaType of ['application/vnd.oci.image.layer.v1.tar+zstd', 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted', 'application/octet-stream', '']) {
+    for (const mediaType of ['application/vnd.oci.image.layer.v1.tar+zstd', 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted',
+      'application/octet-stream', '']) {
       expect(await lineOf(index(good({ mediaType })))).toMatch(/^MEDIA_TYPE_UNSUPPORTED: layer sha256:.* has the media type/)
     }
   })
@@ -124,21 +131,29 @@ describe('nothing is returned', () => {
       open++
       try { yield * pieces(blob, 100) } finally { open-- }
     }
-    for (const blob of [gzipped, gzipped.subarray(0, 150), randomBytes(2000)]) await lineOf(index(good({ stream: source(blob), size: 10 ** 6 })))
+    for (const blob of [gzipped, gzipped.subarray(0, 150),
+      randomBytes(2000)]) await lineOf(index(good({ stream: source(blob), size: 10 ** 6 })))
     expect(open).toBe(0)
   })
 })
 
-test.each(['application/vnd.docker.image.rootfs.diff.tar', 'application/vnd.docker.image.rootfs.diff.tar.gzip', GZIP])('%s may be compressed or not', async (mediaType) => {
+test.each(['application/vnd.docker.image.rootfs.diff.tar', 'application/vnd.docker.image.rootfs.diff.tar.gzip',
+  GZIP])('%s may be compressed or not', async (mediaType) => {
   for (const blob of [bytes, gzipped]) {
-    await expect(indexPlainLayer({ ...layerOf(blob, digestOf(bytes), { mediaType }), sink: new MemorySink() })).resolves.toMatchObject({ format: 'tar' })
+    await expect(indexPlainLayer({ ...layerOf(blob, digestOf(bytes), { mediaType }),
+      sink: new MemorySink() })).resolves.toMatchObject({ format: 'tar' })
+          await expect(indexPlainLayer({ ...layerOf(blob, digestOf(bytes), { mediaType }),
+            sink: new MemorySink() })).resolves.toMatchObject({ format: 'tar' })
   }
 })
 
 test('gzip of several members, and of empty ones, is one tar', async () => {
   const blob = Buffer.concat([gzipSync(bytes.subarray(0, 700)), gzipSync(''), gzipSync(bytes.subarray(700)), gzipSync('')])
 
-  await expect(indexPlainLayer({ ...layerOf(blob, digestOf(bytes)), sink: new MemorySink() })).resolves.toMatchObject({ chunks: [{ size: 5 }, { size: 6 }] })
+  await expect(indexPlainLayer({ ...layerOf(blob, digestOf(bytes)),
+    sink: new MemorySink() })).resolves.toMatchObject({ chunks: [{ size: 5 }, { size: 6 }] })
+      await expect(indexPlainLayer({ ...layerOf(blob, digestOf(bytes)),
+        sink: new MemorySink() })).resolves.toMatchObject({ chunks: [{ size: 5 }, { size: 6 }] })
 })
 
 describe('findTarChunks', () => {
@@ -179,8 +194,10 @@ describe('findTarChunks', () => {
     const other = Buffer.from(archive)
     other[1000] = (other[1000] ?? 0) ^ 1
 
-    expect(await lineOf(supply([0], layerOf(gzipSync(other), digestOf(archive))))).toMatch(/^DIGEST_MISMATCH: layer sha256:\w+: chunk 0: want/)
-    expect(await lineOf(supply([5], layerOf(gzipSync(archive.subarray(0, 20_480)), digestOf(archive))))).toMatch(/^LAYER_INVALID: .* tar ends before chunk 5/)
+    expect(await lineOf(supply([0], layerOf(gzipSync(other), digestOf(archive)))))
+      .toMatch(/^DIGEST_MISMATCH: layer sha256:\w+: chunk 0: want/)
+    expect(await lineOf(supply([5], layerOf(gzipSync(archive.subarray(0, 20_480)), digestOf(archive)))))
+      .toMatch(/^LAYER_INVALID: .* tar ends before chunk 5/)
     expect(await lineOf(supply([6]))).toBe('INVALID_ARGUMENT: there is no chunk 6 among 6')
   })
 })

@@ -25,7 +25,8 @@ const OPTIONS: WriteOptions = { chunkBytes: 12 }
 async function prove (layer: Estargz, blob: Uint8Array = layer.blob): Promise<string> {
   const index = await openEstargz(rangeReader(layer.blob), layer.size, layer.tocDigest)
   return await lineOf(proveLayer({
-    stream: pieces(blob, 333), digest: layer.digest, size: layer.size, diffId: layer.diffId, mediaType: MEDIA, toc: { index, digest: layer.tocDigest }
+    stream: pieces(blob, 333), digest: layer.digest, size: layer.size, diffId: layer.diffId, mediaType: MEDIA,
+      toc: { index, digest: layer.tocDigest }
   }))
 }
 
@@ -41,7 +42,8 @@ describe('an honest layer', () => {
   })
 
   test('may name times in whole seconds where the tar has more, within a second and not beyond', async () => {
-    const at = (mtime: string, modtime: string): Promise<string> => prove(estargz([{ name: 'a', data: 'a', pax: { mtime }, toc: { modtime } }]))
+    const at = (mtime: string, modtime: string): Promise<string> =>
+      prove(estargz([{ name: 'a', data: 'a', pax: { mtime }, toc: { modtime } }]))
 
     expect(await at('1000.4', '1970-01-01T00:16:40Z')).toBe('no error')
     expect(await at('1000.6', '1970-01-01T00:16:41Z')).toBe('no error')
@@ -81,13 +83,15 @@ describe('a TOC that differs from its tar is refused, naming the path', () => {
   })
 
   test('a directory that only the TOC names', async () => {
-    expect(await prove(estargz([{ name: 'd/f', data: 'f' }], { changeToc: (toc) => { toc.entries?.unshift({ name: 'd', type: 'dir', mode: 0o755 }) } })))
+    expect(await prove(estargz([{ name: 'd/f', data: 'f' }],
+      { changeToc: (toc) => { toc.entries?.unshift({ name: 'd', type: 'dir', mode: 0o755 }) } })))
       .toMatch(/"\/d": implied is false in the TOC, true in the tar/)
   })
 
   test('two files of the TOC that are one in the tar', async () => {
     const layer = estargz([{ name: 'a', data: 'same' }, { name: 'b', type: '1', link: 'a' }], {
-      changeToc: (toc) => { toc.entries = [...toc.entries ?? [], { name: 'b', type: 'reg', mode: 0o644 }].filter((one) => one['type'] !== 'hardlink') }
+      changeToc: (toc) => { toc.entries = [...toc.entries ?? [], { name: 'b', type: 'reg', mode: 0o644 }].filter((one) =>
+        one['type'] !== 'hardlink') }
     })
 
     expect(await prove(layer)).toMatch(/^TOC_INVALID: .*"\/b": /)
@@ -108,7 +112,8 @@ describe('a TOC that differs from its tar is refused, naming the path', () => {
 
 describe('bytes', () => {
   test('of another digest than the TOC says', async () => {
-    expect(await proveWith((toc) => { find(toc, 'e')['chunkDigest'] = digestOf(Buffer.from('x')) })).toMatch(/^TOC_INVALID: .*has other bytes than its digest says/)
+    expect(await proveWith((toc) => { find(toc, 'e')['chunkDigest'] = digestOf(Buffer.from('x')) }))
+      .toMatch(/^TOC_INVALID: .*has other bytes than its digest says/)
   })
 
   test('of another file with the same content and digest', async () => {
@@ -120,12 +125,15 @@ describe('bytes', () => {
   })
 
   test('where no gzip member starts', async () => {
-    expect(await proveWith((toc) => { find(toc, 'e')['offset'] = Number(find(toc, 'e')['offset']) + 1 })).toMatch(/^TOC_INVALID: .*is not in the blob/)
+    expect(await proveWith((toc) => { find(toc, 'e')['offset'] = Number(find(toc, 'e')['offset']) + 1 }))
+      .toMatch(/^TOC_INVALID: .*is not in the blob/)
   })
 
   test('that a member does not hold', async () => {
-    expect(await proveWith((toc) => { Object.assign(find(toc, '.no.prefetch.landmark'), { innerOffset: 9_000 }) })).toBe('no error') // left out
-    expect(await proveWith((toc) => { Object.assign(find(toc, 'f'), { innerOffset: 9_000 }) })).toMatch(/^TOC_INVALID: .*is not in the blob/)
+    expect(await proveWith((toc) => { Object.assign(find(toc, '.no.prefetch.landmark'), { innerOffset: 9_000 }) }))
+      .toBe('no error') // left out
+    expect(await proveWith((toc) => { Object.assign(find(toc, 'f'), { innerOffset: 9_000 }) }))
+      .toMatch(/^TOC_INVALID: .*is not in the blob/)
   })
 
   test('of a member that ends elsewhere', async () => {
@@ -171,7 +179,8 @@ describe('a plain layer', () => {
   const layer = { digest: digestOf(blob), size: blob.byteLength, diffId: digestOf(bytes), mediaType: MEDIA }
 
   test('is proven by its two digests', async () => {
-    expect(await proveLayer({ ...layer, stream: pieces(blob) })).toEqual({ blobBytes: blob.byteLength, tarBytes: bytes.byteLength, chunks: 0 })
+    expect(await proveLayer({ ...layer, stream: pieces(blob) }))
+      .toEqual({ blobBytes: blob.byteLength, tarBytes: bytes.byteLength, chunks: 0 })
     expect(await lineOf(proveLayer({ ...layer, diffId: layer.digest, stream: pieces(blob) }))).toMatch(/^DIFFID_MISMATCH/)
     expect(await lineOf(proveLayer({ ...layer, digest: layer.diffId, stream: pieces(blob) }))).toMatch(/^DIGEST_MISMATCH/)
   })

@@ -89,22 +89,26 @@ describe('headers', () => {
   })
 
   test('ignores the size of entries that have no content', async () => {
-    const bytes = tar(entry('l', { type: '2', link: 't', size: 4096 }), entry('h', { type: '1', link: 'x', size: 1 }), entry('f', { data: '1' }))
+    const bytes = tar(entry('l', { type: '2', link: 't', size: 4096 }), entry('h', { type: '1', link: 'x', size: 1 }),
+      entry('f', { data: '1' }))
 
     expect((await read(bytes)).map(({ path, size }) => [path, size])).toEqual([['l', 0], ['h', 0], ['f', 1]])
   })
 
   test('reads devices of ustar and none of v7', async () => {
-    expect(await one(tar(entry('c', { type: '3', major: 8, minor: 300 })))).toMatchObject({ type: 'char', deviceMajor: 8, deviceMinor: 300 })
+    expect(await one(tar(entry('c', { type: '3', major: 8, minor: 300 }))))
+      .toMatchObject({ type: 'char', deviceMajor: 8, deviceMinor: 300 })
     expect(await one(tar(entry('c', { type: '4', major: 8, magic: '\0\0\0\0\0\0' })))).toMatchObject({ type: 'block', deviceMajor: 0 })
   })
 })
 
 describe('GNU long names', () => {
   test('replace name and link, for one entry only', async () => {
-    const bytes = tar(gnuLong('L', 'n'.repeat(300)), gnuLong('K', 't'.repeat(200)), entry('short', { type: '2', link: 'short' }), entry('next'))
+    const bytes = tar(gnuLong('L', 'n'.repeat(300)), gnuLong('K', 't'.repeat(200)), entry('short', { type: '2', link: 'short' }),
+      entry('next'))
 
-    expect((await read(bytes)).map(({ path, linkTarget }) => [path, linkTarget])).toEqual([['n'.repeat(300), 't'.repeat(200)], ['next', '']])
+    expect((await read(bytes)).map(({ path, linkTarget }) => [path, linkTarget]))
+      .toEqual([['n'.repeat(300), 't'.repeat(200)], ['next', '']])
   })
 })
 
@@ -114,7 +118,8 @@ describe('PAX', () => {
     const bytes = tar(entry('x', { pax, size: 0, data: 'abc' }), entry('y', { data: 'd' }))
     const [first, second] = await read(bytes)
 
-    expect(first).toMatchObject({ path: Buffer.from('p/ä').toString('latin1'), uid: 3_000_000, gid: 70_000, mtimeSeconds: 1, mtimeNanoseconds: 500_000_000, content: 'abc' })
+    expect(first).toMatchObject({ path: Buffer.from('p/ä').toString('latin1'), uid: 3_000_000, gid: 70_000, mtimeSeconds: 1,
+      mtimeNanoseconds: 500_000_000, content: 'abc' })
     expect(second).toMatchObject({ path: 'y', uid: 0, content: 'd' })
   })
 
@@ -131,7 +136,8 @@ describe('PAX', () => {
 
   test('keeps every byte of xattrs, equals signs, newlines and NULs too', async () => {
     const value = Uint8Array.from({ length: 256 }, (_, i) => i)
-    const { xattrs } = await one(tar(entry('a', { pax: { 'SCHILY.xattr.user.b': value, 'SCHILY.xattr.user.e': '', 'SCHILY.xattr.user.x': 'a=b\n=' } })))
+    const { xattrs } = await one(tar(entry('a',
+      { pax: { 'SCHILY.xattr.user.b': value, 'SCHILY.xattr.user.e': '', 'SCHILY.xattr.user.x': 'a=b\n=' } })))
 
     expect([...xattrs.keys()]).toEqual(['user.b', 'user.e', 'user.x'])
     expect(Buffer.from(xattrs.get('user.b') ?? []).equals(value)).toBe(true)
@@ -162,13 +168,16 @@ describe('PAX', () => {
 
   test.each([
     ['no length', 'path=x\n'], ['a length that is too long', '99 path=x\n'], ['no newline', '9 path=x!'], ['no equals sign', '8 pathx\n'],
-    ['a length of 4', '4 =\n'], ['a negative length', '-9 path=x\n'], ['NUL in the path', '11 path=a\0b\n'], ['NUL in the key', '11 pa\0h=ab\n']
+    ['a length of 4', '4 =\n'], ['a negative length', '-9 path=x\n'], ['NUL in the path', '11 path=a\0b\n'],
+      ['NUL in the key', '11 pa\0h=ab\n']
   ])('refuses records with %s', async (_what, data) => {
-    expect(await lineOf(read(tar(entry('pax', { type: 'x', data }), entry('a'))))).toBe('LAYER_INVALID: layer: tar offset 0: malformed PAX header')
+    expect(await lineOf(read(tar(entry('pax', { type: 'x', data }), entry('a')))))
+      .toBe('LAYER_INVALID: layer: tar offset 0: malformed PAX header')
   })
 
   test.each(['uid', 'gid', 'size'])('refuses a malformed %s', async (key) => {
-    expect(await lineOf(read(tar(entry('a', { pax: { [key]: '12a' } }))))).toBe(`LAYER_INVALID: layer: tar offset 1024: malformed PAX ${key}`)
+    expect(await lineOf(read(tar(entry('a', { pax: { [key]: '12a' } })))))
+      .toBe(`LAYER_INVALID: layer: tar offset 1024: malformed PAX ${key}`)
   })
 })
 
@@ -182,7 +191,8 @@ describe('limits', () => {
 
   test('a path may have PATH_BYTES_MAX bytes and not one more', async () => {
     expect((await one(tar(entry('a', { pax: { path: 'n'.repeat(PATH_BYTES_MAX) } })))).path).toHaveLength(PATH_BYTES_MAX)
-    expect(await lineOf(read(tar(entry('a', { pax: { path: 'n'.repeat(PATH_BYTES_MAX + 1) } }))))).toMatch(/^LIMIT_EXCEEDED: .*path of 4097 bytes/)
+    expect(await lineOf(read(tar(entry('a', { pax: { path: 'n'.repeat(PATH_BYTES_MAX + 1) } })))))
+      .toMatch(/^LIMIT_EXCEEDED: .*path of 4097 bytes/)
   })
 
   test('a link target may have 4095 bytes and not one more', async () => {
@@ -219,7 +229,8 @@ describe('the end', () => {
   })
 
   test('a lone zero block among the entries is refused', async () => {
-    expect(await lineOf(read(Buffer.concat([a, Buffer.alloc(512), a])))).toBe('LAYER_INVALID: layer: tar offset 1024: a zero block stands among the entries')
+    expect(await lineOf(read(Buffer.concat([a, Buffer.alloc(512), a]))))
+      .toBe('LAYER_INVALID: layer: tar offset 1024: a zero block stands among the entries')
   })
 
   test('no entry at all is an empty layer', async () => {
@@ -235,7 +246,8 @@ describe('sparse files', () => {
   const map = [1024, 512, 2536, 3]
 
   test('PAX 0.0: repeated records', async () => {
-    const pairs = Buffer.concat([0, 2].flatMap((at) => [paxRecord('GNU.sparse.offset', String(map[at])), paxRecord('GNU.sparse.numbytes', String(map[at + 1]))]))
+    const pairs = Buffer.concat([0, 2].flatMap((at) =>
+      [paxRecord('GNU.sparse.offset', String(map[at])), paxRecord('GNU.sparse.numbytes', String(map[at + 1]))]))
     const data = Buffer.concat([paxRecord('GNU.sparse.size', String(size)), paxRecord('GNU.sparse.numblocks', '2'), pairs])
 
     expect(await one(tar(entry('pax', { type: 'x', data }), entry('s', { data: stored })))).toMatchObject({ path: 's', size, content })
@@ -273,7 +285,8 @@ describe('sparse files', () => {
     const bytes = tar(block, extension, Buffer.from('abcde'), padding(5), entry('next'))
     const gap = '\0'.repeat(9)
 
-    expect((await read(bytes)).map(({ path, content }) => [path, content])).toEqual([['s', `a${gap}b${gap}c${gap}d${gap}e${gap}`], ['next', '']])
+    expect((await read(bytes)).map(({ path, content }) => [path, content]))
+      .toEqual([['s', `a${gap}b${gap}c${gap}d${gap}e${gap}`], ['next', '']])
   })
 
   test('a file of nothing but a hole has a size and no data', async () => {
@@ -283,18 +296,22 @@ describe('sparse files', () => {
   })
 
   test.each([
-    ['pieces out of order', [10, 1, 5, 1], 2, 100], ['overlapping pieces', [0, 5, 4, 1], 6, 100], ['a piece behind the end', [99, 2], 2, 100],
-    ['fewer bytes than the archive', [0, 1], 2, 100], ['more bytes than the archive', [0, 3], 2, 100], ['a negative offset', [-1, 2], 2, 100]
+    ['pieces out of order', [10, 1, 5, 1], 2, 100], ['overlapping pieces', [0, 5, 4, 1], 6, 100],
+      ['a piece behind the end', [99, 2], 2, 100],
+    ['fewer bytes than the archive', [0, 1], 2, 100], ['more bytes than the archive', [0, 3], 2, 100],
+      ['a negative offset', [-1, 2], 2, 100]
   ])('refuses a map with %s', async (_what, numbers, payload, total) => {
     const pax = { 'GNU.sparse.size': String(total), 'GNU.sparse.map': numbers.join(',') }
 
-    expect(await lineOf(read(tar(entry('s', { pax, data: 'x'.repeat(payload) }))))).toMatch(/^LAYER_INVALID: layer: tar offset 1024: sparse file: its map/)
+    expect(await lineOf(read(tar(entry('s', { pax, data: 'x'.repeat(payload) })))))
+      .toMatch(/^LAYER_INVALID: layer: tar offset 1024: sparse file: its map/)
   })
 
   test.each([
     ['is odd', '1,2,3'], ['is no number', 'a,b']
   ])('refuses a map that %s', async (_what, value) => {
-    expect(await lineOf(read(tar(entry('s', { pax: { 'GNU.sparse.size': '9', 'GNU.sparse.map': value } }))))).toMatch(/sparse file: its map/)
+    expect(await lineOf(read(tar(entry('s', { pax: { 'GNU.sparse.size': '9', 'GNU.sparse.map': value } })))))
+      .toMatch(/sparse file: its map/)
   })
 
   test('refuses a 1.0 map that is longer than the content, and one that counts too far', async () => {

@@ -15,7 +15,8 @@ const ZSTD = ['zstd.oci.tar', 'zstdchunked.oci.tar', 'zstdchunked-skopeo.oci.tar
 
 /** The truth as flatten() would say it: containerd puts times before 1970 at 0; the root's time is of no interest. */
 function expected (name: 'layer0' | 'merged', wholeSeconds: boolean): Map<string, TruthEntry> {
-  return new Map(truth(name).map((entry) => [entry.path, comparable({ ...entry, mode: `0${entry.mode.replace(/^0*/, '').padStart(3, '0')}` }, wholeSeconds)]))
+  return new Map(truth(name).map((entry) =>
+    [entry.path, comparable({ ...entry, mode: `0${entry.mode.replace(/^0*/, '').padStart(3, '0')}` }, wholeSeconds)]))
 }
 
 function comparable (entry: TruthEntry, wholeSeconds: boolean): TruthEntry {
@@ -103,14 +104,16 @@ test.each(ZSTD)('%s is refused with a clear error', async (file) => {
   for (const layer of imageLayers(file)) {
     expect(codeOf(() => tocDigestOf(layer))).toMatch(/^MEDIA_TYPE_UNSUPPORTED: .*zstd layers are not supported/)
     await expect(openPlain(layer)).rejects.toMatchObject({ code: 'MEDIA_TYPE_UNSUPPORTED' })
-    await expect(openPlain({ ...layer, mediaType: 'application/vnd.oci.image.layer.v1.tar' })).rejects.toMatchObject({ code: 'MEDIA_TYPE_UNSUPPORTED' })
+    await expect(openPlain({ ...layer, mediaType: 'application/vnd.oci.image.layer.v1.tar' }))
+      .rejects.toMatchObject({ code: 'MEDIA_TYPE_UNSUPPORTED' })
   }
 })
 
 test('the tars themselves equal the truth', async () => {
   const flats = await Promise.all((['base', 'over'] as const).map(async (name) => {
     const blob = truthTar(name)
-    return await openPlain({ digest: digestOf(blob), diffId: digestOf(blob), mediaType: 'application/vnd.oci.image.layer.v1.tar', annotations: {}, blob })
+    return await openPlain({ digest: digestOf(blob), diffId: digestOf(blob), mediaType: 'application/vnd.oci.image.layer.v1.tar',
+      annotations: {}, blob })
   }))
   const [base, over] = flats
   if (base === undefined || over === undefined) throw new Error('two layers expected')
