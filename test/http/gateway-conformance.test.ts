@@ -15,8 +15,8 @@ const CHECKS_MIN = 350
 const whyNot = ['gateway-conformance', 'go'].find((tool) => !isOnPath(tool))
 if (whyNot !== undefined) process.stderr.write(`http/gateway-conformance: skipped, ${whyNot} is not on PATH\n`)
 const conformance = whyNot === undefined ? test : test.skip
-const folder = mkdtempSync(join(tmpdir(), 'conformance-'))
-afterAll(() => rmSync(folder, { recursive: true }))
+let folder: string | null = null
+afterAll(() => { if (folder !== null) rmSync(folder, { recursive: true }) })
 
 function isOnPath (tool: string): boolean {
   try {
@@ -31,6 +31,7 @@ interface Event { readonly Action: string, readonly Test?: string, readonly Outp
 
 conformance('passes every block and CAR test of the public trustless gateway suite', async () => {
   const run = promisify(execFile)
+  folder = mkdtempSync(join(tmpdir(), 'conformance-'))
   await run('gateway-conformance', ['extract-fixtures', '--directory', folder, '--merged=true', '--ipns=false', '--dnslink=false'])
   const store = await openCarStore([join(folder, 'fixtures.car')])
   const gateway = await startGateway({ store, listen: { host: '127.0.0.1', port: 0 } })
