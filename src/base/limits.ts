@@ -14,6 +14,7 @@ export const CAR_FILES_MAX = 1_024 // CAR files of one store; each holds a file 
 export const DAG_DEPTH_MAX = 32 // a balanced 1024-ary file of 1 EiB needs 6; trickle trees are deeper
 export const DAG_LINKS_MAX = 16_384 // links of one dag-pb node that fits a block
 export const DIRECTORY_ENTRIES_MAX = 65_536 // an OCI layout has a few dozen
+export const DIRECTORY_SHARDS_MAX = 8_192 // nodes of one sharded directory; they hold tens of entries each
 export const FILE_LEAVES_MAX = 4_194_304 // 16 GiB in 4 KiB leaves
 export const RANGE_BLOCKS_MAX = 32_768 // blocks of one range request: 8 MiB in 256-byte leaves; guards memory
 export const NODE_CACHE_BYTES = 24 * MiB // dag-pb nodes with links, in memory: the DAG of 400 GiB in 1 MiB leaves

@@ -10,6 +10,8 @@ export interface Attempt {
   readonly ms: number
   /** Worth asking the same source again shortly. */
   readonly transient: boolean
+  /** It only said that it does not offer the format that was asked for. */
+  readonly formatRefused: boolean
 }
 
 const HINTS: Partial<Record<ErrorCode, string>> = {
@@ -37,7 +39,8 @@ export function fetchFailure (what: string, attempts: readonly Attempt[]): Snaps
 }
 
 function verdict (attempts: readonly Attempt[]): ErrorCode {
-  const codes = new Set(attempts.map(({ code }) => code))
+  const telling = attempts.filter(({ formatRefused }) => !formatRefused)
+  const codes = new Set((telling.length > 0 ? telling : attempts).map(({ code }) => code))
   const alarm = ALARMING.find((code) => codes.has(code))
   if (alarm !== undefined) return alarm
   const [only] = codes

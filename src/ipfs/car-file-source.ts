@@ -38,7 +38,7 @@ export class CarFileSource implements BlockSource {
       const started = this.#clock.monotonicMs()
       const fail = (code: Attempt['code'], note: string): void => {
         this.#failures++
-        attempts.push({ source: this.name, code, note, ms: this.#clock.monotonicMs() - started, transient: false })
+        attempts.push({ source: this.name, code, note, ms: this.#clock.monotonicMs() - started, transient: false, formatRefused: false })
       }
       this.#requests++
       try {

@@ -2,7 +2,7 @@
 // @helia/unixfs. Paths are followed name by name, in one CAR request where that saves round trips.
 import type { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
-import { DIRECTORY_ENTRIES_MAX } from '../base/limits.ts'
+import { DIRECTORY_ENTRIES_MAX, DIRECTORY_SHARDS_MAX } from '../base/limits.ts'
 import { CODE_DAG_PB } from '../verify/cid.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
 import type { Need } from './block-source.ts'
@@ -109,7 +109,7 @@ async function shardedEntries (exchange: Exchange, cid: CID, directory: Director
   }
   let blocks = 0
   const node = await createHeliaNode({ has: () => false, get: () => null, put: () => {} }, async (shard) => {
-    if (++blocks > DIRECTORY_ENTRIES_MAX) throw tooLarge(cid)
+    if (++blocks > DIRECTORY_SHARDS_MAX) throw tooLarge(cid)
     session.request([singleNeed(shard)])
     return await session.wait(shard)
   })
@@ -140,7 +140,7 @@ function shards (directory: DirectoryNode | null): Need[] {
 }
 
 function tooLarge (cid: CID): SnapshotterError {
-  return new SnapshotterError('LIMIT_EXCEEDED', `directory ${cid.toString()} has more than ${DIRECTORY_ENTRIES_MAX} entries or shards`)
+  return new SnapshotterError('LIMIT_EXCEEDED', `directory ${cid.toString()} has more than ${DIRECTORY_ENTRIES_MAX} entries or ${DIRECTORY_SHARDS_MAX} shards`)
 }
 
 /** Helia wraps what our broker threw into an AggregateError. */

@@ -125,7 +125,9 @@ export class GatewaySource implements BlockSource {
       if (wants.size === 0) return 'done'
       const started = this.#clock.monotonicMs()
       const record = (failure: SnapshotterError, transient: boolean): void => {
-        attempts.push({ source: this.name, code: failure.code, note: failure.message, ms: this.#clock.monotonicMs() - started, transient })
+        const { code, message: note, details } = failure
+        const ms = this.#clock.monotonicMs() - started
+        attempts.push({ source: this.name, code, note, ms, transient, formatRefused: details[FORMAT_REFUSED] === true })
       }
       const rest = this.availableAt - this.#clock.now()
       if (rest > 0) {
@@ -186,6 +188,8 @@ export class GatewaySource implements BlockSource {
     const range = carRange(wants)
     const limit = range.bytes + CAR_OVERHEAD_BYTES_MAX
     await this.#ask(carPath(wants, range), CAR_ACCEPT, CAR_TYPE, signal, async (answer) => {
+      const truncated = (how: string): SnapshotterError =>
+        new SnapshotterError('CAR_TRUNCATED', `${how} after ${parser.blocks} of the wanted blocks, ${wants.size} missing`)
       const parser = new CarParser({
         wants: (key) => wants.wanted(key) !== undefined,
         block: (key, bytes) => {
@@ -194,13 +198,19 @@ export class GatewaySource implements BlockSource {
         }
       }, this.name)
       if ((answer.length ?? 0) > limit) this.#overfull(answer.length ?? 0, limit)
-      for (let piece = await answer.next(); piece !== null; piece = await answer.next()) {
+      const next = async (): Promise<Uint8Array | null> => {
+        try {
+          return await answer.next()
+        } catch (error) {
+          throw hasCode(error, 'ROOT_UNREACHABLE') ? truncated('CAR broke off') : error
+        }
+      }
+      for (let piece = await next(); piece !== null; piece = await next()) {
         parser.push(piece)
         if (wants.size === 0) return await answer.finish()
         if (answer.bytes > limit) this.#overfull(answer.bytes, limit)
       }
-      const where = parser.whole ? '' : ' inside a section'
-      throw new SnapshotterError('CAR_TRUNCATED', `CAR ended${where} after ${parser.blocks} of the wanted blocks, ${wants.size} missing`)
+      throw truncated(parser.whole ? 'CAR ended' : 'CAR ended inside a section')
     })
   }
 

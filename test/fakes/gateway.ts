@@ -16,8 +16,8 @@ export interface Knobs {
   refusal: number
   /** Before the headers. */
   delayMs: number
-  /** Never answers. */
-  hang: boolean
+  /** Never answers: all requests, or those that it picks. */
+  hang: boolean | ((request: LoggedRequest) => boolean)
   /** Answers this status (and headers) instead; null goes on as usual. */
   status: ((request: LoggedRequest) => { status: number, headers?: Record<string, string> } | null) | null
   /** Flips a bit of this byte of each body. */
@@ -50,6 +50,7 @@ export interface Knobs {
 export interface LoggedRequest {
   readonly path: string
   readonly headers: IncomingHttpHeaders
+  readonly httpVersion: string
   readonly format: 'raw' | 'car' | null
   readonly cid: string
   readonly query: URLSearchParams
@@ -136,6 +137,7 @@ function logRequest (request: IncomingMessage): LoggedRequest {
   return {
     path: url.pathname + url.search,
     headers: request.headers,
+    httpVersion: request.httpVersion,
     format: format === 'raw' || format === 'car' ? format : null,
     cid: url.pathname.split('/')[2] ?? '',
     query: url.searchParams
@@ -144,7 +146,7 @@ function logRequest (request: IncomingMessage): LoggedRequest {
 
 async function answer (blocks: FakeBlocks, knobs: Knobs, request: LoggedRequest, response: ServerResponse, gone: AbortSignal): Promise<void> {
   if (knobs.delayMs > 0) await pause(knobs.delayMs, undefined, { signal: gone })
-  if (knobs.hang) return
+  if (typeof knobs.hang === 'function' ? knobs.hang(request) : knobs.hang) return
   for (const [name, value] of Object.entries(knobs.headers)) response.setHeader(name, value)
   const location = knobs.redirect?.(request) ?? null
   if (location !== null) return void response.writeHead(302, { location }).end('elsewhere')
