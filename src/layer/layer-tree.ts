@@ -7,7 +7,7 @@ import { LAYER_ENTRIES_MAX } from '../base/limits.ts'
 import { type LayerEntry, show } from './layer-entry.ts'
 import type { InodeKind } from './layer-index.ts'
 import { NO_CHUNKS, type TreeNode } from './tree-node.ts'
-import { checkPath, cleanPath, type Origin, resolveLinks } from './tree-path.ts'
+import { checkPath, cleanPath, type LinkBudget, type Origin, resolveLinks } from './tree-path.ts'
 import { OPAQUE_XATTR, setXattrs } from './xattr-policy.ts'
 
 const WHITEOUT_PREFIX = '.wh.'
@@ -33,6 +33,7 @@ export class LayerTree {
   readonly #origin: Origin
   readonly #skip: ReadonlySet<string>
   readonly #entriesMax: number
+  readonly #links: LinkBudget
   #nodes = 0
   #names = 0
 
@@ -40,6 +41,7 @@ export class LayerTree {
     this.#origin = options.origin
     this.#skip = options.skip ?? new Set()
     this.#entriesMax = options.entriesMax ?? LAYER_ENTRIES_MAX
+    this.#links = { left: 2 * this.#entriesMax }
     this.root = this.#impliedDirectory()
   }
 
@@ -53,7 +55,7 @@ export class LayerTree {
     }
     if (cleaned.length === 0 && this.#skip.has(base)) return null
 
-    const parentPath = resolveLinks(this.root, cleaned, this.#origin)
+    const parentPath = resolveLinks(this.root, cleaned, this.#links, this.#origin)
     checkPath([...parentPath, base], this.#origin)
     const parent = this.#makeDirectories(parentPath, entry.path)
     if (base === OPAQUE_NAME) {
@@ -99,7 +101,7 @@ export class LayerTree {
   #linkTarget (entry: LayerEntry): TreeNode {
     const cleaned = cleanPath(entry.linkTarget, this.#origin)
     const base = cleaned.pop()
-    const parents = resolveLinks(this.root, cleaned, this.#origin)
+    const parents = resolveLinks(this.root, cleaned, this.#links, this.#origin)
     let node: TreeNode | undefined = this.root
     for (const name of base === undefined ? [] : [...parents, base]) node = node?.entries?.get(name)
     if (node === undefined) throw this.#invalid(entry.path, `is a hard link to ${show(entry.linkTarget)}, which the layer does not hold`)

@@ -23,20 +23,20 @@ export const ESTARGZ_OWN_NAMES: ReadonlySet<string> = new Set([TOC_NAME, PREFETC
 /** `json` matched its digest already; `tocOffset` is where the TOC's member starts, behind all others. */
 export function indexToc (json: Uint8Array, tocOffset: number, tocDigest: Digest): LayerIndex {
   const what = `TOC ${tocDigest}`
-  const entries = entriesOf(parseStrictJson(json, { what, code: 'TOC_INVALID', bytesMax: TOC_BYTES_MAX }), what)
   const builder = new TocIndexBuilder(tocOffset, what)
-  for (const [position, entry] of entries.entries()) builder.add(decodeTocEntry(entry, what, position))
+  const each = (entry: JsonValue, position: number): void => { builder.add(decodeTocEntry(entry, what, position)) }
+  checkDocument(parseStrictJson(json, { what, code: 'TOC_INVALID', bytesMax: TOC_BYTES_MAX, list: { key: 'entries', each } }), what)
   return builder.finish()
 }
 
-function entriesOf (document: JsonValue, what: string): JsonValue[] {
+/** The entries went out of the list already. */
+function checkDocument (document: JsonValue, what: string): void {
   if (!isJsonObject(document)) throw new SnapshotterError('TOC_INVALID', `${what} is no JSON object`)
   const { version, entries } = document
   const odd = Object.keys(document).find((key) => key !== 'version' && key !== 'entries' && /^(version|entries)$/i.test(key))
   if (version !== 1 || odd !== undefined) throw new SnapshotterError('TOC_INVALID', `${what} has an unknown version`)
-  if (entries === null) return [] // Go's spelling of no entries
-  if (!Array.isArray(entries)) throw new SnapshotterError('TOC_INVALID', `${what} has no list of entries`)
-  return entries
+  // null is Go's spelling of no entries.
+  if (entries !== null && !Array.isArray(entries)) throw new SnapshotterError('TOC_INVALID', `${what} has no list of entries`)
 }
 
 /** A chunk whose member's end is not known yet. */

@@ -36,8 +36,11 @@ export function checkPath (components: readonly string[], origin: Origin): void 
   throw new SnapshotterError('LIMIT_EXCEEDED', `${origin.what}: name of ${long.length} bytes, limit ${NAME_BYTES_MAX}: ${show(long)}`)
 }
 
+/** Links that may still be followed in a whole layer: a million entries behind 255 links each would take an hour. */
+export interface LinkBudget { left: number }
+
 /** Replaces symbolic links among the components. What does not exist stays as it is; link targets cannot leave the root. */
-export function resolveLinks (root: TreeNode, components: readonly string[], origin: Origin): readonly string[] {
+export function resolveLinks (root: TreeNode, components: readonly string[], budget: LinkBudget, origin: Origin): readonly string[] {
   let path = components
   for (let followed = 0; ; followed++) {
     const link = firstLink(root, path)
@@ -46,6 +49,7 @@ export function resolveLinks (root: TreeNode, components: readonly string[], ori
       throw new SnapshotterError('LIMIT_EXCEEDED',
         `${origin.what}: more than ${LINKS_FOLLOWED_MAX} links to follow: ${show(components.join('/'))}`)
     }
+    if (--budget.left < 0) throw new SnapshotterError('LIMIT_EXCEEDED', `${origin.what}: more links to follow than two for each entry`)
     const base = link.target.startsWith('/') ? [] : path.slice(0, link.at)
     path = cleanPath([...base, link.target, ...path.slice(link.at + 1)].join('/'), origin)
     checkPath(path, origin)

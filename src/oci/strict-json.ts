@@ -17,6 +17,8 @@ export interface StrictJsonOptions {
   readonly depthMax?: number
   /** Values of any kind, containers included: bounds memory, which is up to 20 times the text. */
   readonly valuesMax?: number
+  /** The elements of the list under this top-level key go out one by one and are not kept: a TOC has a million. */
+  readonly list?: { readonly key: string, readonly each: (value: JsonValue, position: number) => void }
 }
 
 /** @throws LIMIT_EXCEEDED, or `options.code` with the character position and the reason. */
@@ -105,7 +107,7 @@ class Parser {
       if (object[key] !== undefined) this.#refuse(`duplicate key ${JSON.stringify(key.slice(0, 64))}`)
       if (this.#skipBlanks() !== COLON) this.#refuse('":" was expected')
       this.#at++
-      object[key] = this.#value(depth)
+      object[key] = depth === 1 && key === this.#options.list?.key ? this.#list() : this.#value(depth)
       const next = this.#skipBlanks()
       this.#at++
       if (next === CLOSE_BRACE) return object
@@ -113,15 +115,21 @@ class Parser {
     }
   }
 
-  #array (depth: number): JsonValue[] {
+  #list (): JsonValue {
+    return this.#skipBlanks() === OPEN_BRACKET ? this.#array(2, this.#options.list?.each) : this.#value(1)
+  }
+
+  #array (depth: number, each?: (value: JsonValue, position: number) => void): JsonValue[] {
     this.#enter(depth)
     const array: JsonValue[] = []
     if (this.#skipBlanks() === CLOSE_BRACKET) {
       this.#at++
       return array
     }
-    for (;;) {
-      array.push(this.#value(depth))
+    for (let position = 0; ; position++) {
+      const value = this.#value(depth)
+      if (each === undefined) array.push(value)
+      else each(value, position)
       const next = this.#skipBlanks()
       this.#at++
       if (next === CLOSE_BRACKET) return array

@@ -225,6 +225,7 @@ describe('a TOC that is not strict JSON', () => {
   test.each([
     ['duplicate keys', (json: string) => json.replace('"name": "e"', '"name": "x", "name": "e"'), /duplicate key "name"/],
     ['duplicate top keys', (json: string) => json.replace('{', '{"version": 1,'), /duplicate key "version"/],
+    ['a second list of entries', (json: string) => json.replace('{', '{"entries": [],'), /duplicate key "entries"/],
     ['duplicate xattrs', (json: string) => json.replace('"user.x": "AAEC"', '"user.x": "", "user.x": "AAEC"'), /duplicate key "user.x"/],
     ['data after the end', (json: string) => `${json}{}`, /data after the end/],
     ['a key that Go takes for another', (json: string) => json.replace('"name": "e"', '"name": "e", "Name": "x"'), /has the field "Name"/],

@@ -108,6 +108,15 @@ describe('parents', () => {
     expect(codeOf(() => build(chain(LINKS_FOLLOWED_MAX + 1)))).toMatch(/^LIMIT_EXCEEDED/)
   })
 
+  test('may be reached through two links for each entry of the limit, and not more', () => {
+    const entries = (count: number): Given[] => [
+      symlink('a', 'b'), symlink('b', 'c'), symlink('c', 'd'), symlink('d', 'e'), dir('e'), ...Array<Given>(count).fill(file('a/f'))
+    ]
+
+    expect(build(entries(7), 14).has('/e/f')).toBe(true)
+    expect(codeOf(() => build(entries(8), 14))).toBe('LIMIT_EXCEEDED: layer: more links to follow than two for each entry')
+  })
+
   test('that are files are refused', () => {
     expect(codeOf(() => build([file('a'), file('a/b')]))).toBe('LAYER_INVALID: layer: "a/b" lies below "a", which is no directory')
     expect(codeOf(() => build([file('.wh.a'), file('a/b')]))).toMatch(/which is no directory/)
