@@ -39,6 +39,7 @@ export async function buildDemoImage (folder: string, say: (text: string) => voi
     suite(), rootfs, sourcesFile()], { timeoutMs: 900_000 })
   await run('sh', ['-c', `${listing(rootfs)} > after.list; ${DIFFERENCE}`], { cwd: folder, timeoutMs: 120_000 })
   await run('tar', ['-C', rootfs, ...TAR.split(' '), '--no-recursion', '--null', '-T', join(folder, 'changed.list'), '-cf', join(folder, '1.tar')])
+  await run('tar', ['-C', join(folder, 'gone'), ...TAR.split(' '), '--null', '-T', join(folder, 'gone.list'), '-rf', join(folder, '1.tar')])
   await mkdir(join(rootfs, 'app'))
   await writeFile(join(rootfs, 'app', 'main.py'), PROGRAM)
   await run('tar', ['-C', rootfs, ...TAR.split(' '), '-cf', join(folder, '2.tar'), 'app'])
@@ -58,11 +59,17 @@ function listing (folder: string): string {
   return `find ${folder} -xdev -mindepth 1 -printf '%y %m %U:%G %s %T@ %l\\t./%P\\n' | LC_ALL=C sort -t "$(printf '\\t')" -k2`
 }
 
-/** What is new or changed goes into the second layer (the packages remove nothing that the first one holds). */
+/** What is new or changed goes into the second layer; what is gone becomes a whiteout in it (image-spec layer.md). */
 const DIFFERENCE = [
   'LC_ALL=C sort before.list > b; LC_ALL=C sort after.list > a',
-  "comm -13 b a | cut -f2 | LC_ALL=C sort | tr '\\n' '\\0' > changed.list"
-].join('; ')
+  "comm -13 b a | cut -f2 | LC_ALL=C sort | tr '\\n' '\\0' > changed.list",
+  'cut -f2 b | LC_ALL=C sort > b.names; cut -f2 a | LC_ALL=C sort > a.names',
+  // Only what the first layer holds, and only where the folder itself is still there.
+  'mkdir gone; comm -23 b.names a.names | while read -r path; do',
+  '  folder=${path%/*}; [ -d "rootfs/$folder" ] && tar -tf 0.tar "$path" >/dev/null 2>&1 || continue',
+  '  mkdir -p "gone/$folder"; : > "gone/$folder/.wh.${path##*/}"; done',
+  "(cd gone && find . -type f -print0) > gone.list"
+].join('\n')
 
 /** The machine's own Debian sources, whatever mirror they name. */
 function sourcesFile (): string {

@@ -88,6 +88,7 @@ export class Supplier {
   }
 
   async #supplyMembers (entry: Entry, runs: readonly ChunkRun[], waits: Waits): Promise<void> {
+    this.#log.debug({ file: entry.file.name, runs: runs.slice(0, 8) }, 'chunks missing')
     const missing = runs.flatMap(({ first, count }) => membersOf(entry.file.chunks, first, count))
     for (const { firstChunk } of missing) entry.sent.delete(firstChunk)
     const wanted = new Set(missing.map(({ offset }) => offset))
