@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -39,7 +40,25 @@ bool isWriteOperation(uint32_t opcode) {
   }
 }
 
+// Where an administrator set one of these, the kernel aborts the whole connection for one request that is older: be earlier.
+uint32_t kernelPatienceMs() {
+  uint32_t patience = 0;
+  for (const char* name : {"default_request_timeout", "max_request_timeout"}) {
+    const int seconds = std::atoi(readText("/proc/sys/fs/fuse/" + std::string(name)).c_str());
+    const uint32_t half = static_cast<uint32_t>(std::max(seconds, 0)) * 1000 / 2;
+    if (half > 0 && (patience == 0 || half < patience)) patience = half;
+  }
+  return patience;
+}
+
 }  // namespace
+
+void Session::setReadDeadline(uint32_t ms) {
+  const uint32_t patience = kernelPatienceMs();
+  const bool shorten = patience > 0 && (ms == 0 || ms > patience);
+  if (shorten) logEvent("the kernel's FUSE request timeout shortens the read deadline", {{"ms", std::to_string(patience)}});
+  readDeadlineMs_ = shorten ? patience : ms;
+}
 
 void Session::resend() {
   fuse_out_header header{};

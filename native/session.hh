@@ -15,7 +15,8 @@ class Session {
   /** Serves until the connection ends. */
   void run();
 
-  void setReadDeadline(uint32_t ms) { readDeadlineMs_ = ms; }
+  /** 0 = wait for ever, as far as the kernel lets us. */
+  void setReadDeadline(uint32_t ms);
 
  private:
   struct Request {
@@ -45,5 +46,5 @@ class Session {
   Registry& registry_;
   Waits& waits_;
   Counters& counters_;
-  std::atomic<uint32_t> readDeadlineMs_{30000};
+  std::atomic<uint32_t> readDeadlineMs_{0};
 };

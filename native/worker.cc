@@ -13,6 +13,8 @@
 
 namespace {
 
+constexpr uint32_t kDefaultReadDeadlineMs = 30000;  // until control sends SETTINGS
+
 // Two per CPU: a thread may wait for the disk. Misses hold no thread.
 unsigned sessionThreads() {
   return std::clamp(2 * std::thread::hardware_concurrency(), 4u, 16u);
@@ -68,6 +70,7 @@ void runWorker() {
   if (start.node == 1) worker.waits.drain();
   auto* control = new Control(kWorkerListenerFd, {start.value, kWorkerLinkFd}, worker.registry, worker.waits, worker.session, worker.counters);
   worker.fetcher.target = control;
+  worker.session.setReadDeadline(kDefaultReadDeadlineMs);
   worker.session.resend();
   startThread("control", [control] { control->run(); });
   for (unsigned index = 1; index < sessionThreads(); index++) startThread("fuse", [&worker] { worker.session.run(); });

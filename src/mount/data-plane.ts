@@ -14,6 +14,9 @@ import type { ChunkRun } from './supply.ts'
 /** Called once for each missing chunk until it was supplied or failed. `background`: only a `need` waits, no read. */
 export type FetchHandler = (name: string, runs: readonly ChunkRun[], urgency: { readonly background: boolean }) => void | Promise<void>
 
+/** Supplied bytes did not match their digests: whoever published them lied. */
+export type RejectedHandler = (name: string, first: number, count: number, reason: string) => void
+
 export interface FileStatus {
   readonly name: string
   readonly size: number
@@ -65,6 +68,7 @@ export class DataPlane {
   readonly #outstanding = new OutstandingChunks()
   readonly #roomWaiters: Array<() => void> = []
   #fetchHandler: FetchHandler | null = null
+  #rejectedHandler: RejectedHandler | null = null
   #unheard: Frame[] = []
   #inFlight = 0
   #lastId = 0
@@ -112,6 +116,10 @@ export class DataPlane {
   onFetch (handler: FetchHandler): void {
     this.#fetchHandler = handler
     for (const frame of this.#unheard.splice(0)) this.#onFetchFrame(frame)
+  }
+
+  onRejected (handler: RejectedHandler): void {
+    this.#rejectedHandler = handler
   }
 
   /** Serves `table` as `<state>/data/<name>`. Again with the same table: nothing happens. @throws ALREADY_EXISTS, MOUNT_FAILED. */
@@ -244,6 +252,7 @@ export class DataPlane {
     if (error === 0) return
     const event = error === EBADMSG ? 'supplied chunks do not match their digests' : 'supplied chunks were not taken'
     this.#log.error({ name, first, count, errno: error, reason }, event)
+    if (error === EBADMSG) this.#rejectedHandler?.(name, first, count, reason)
     this.fail(name, first, count, EIO)
   }
 

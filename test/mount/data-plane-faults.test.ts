@@ -198,6 +198,14 @@ suite('a source that lies or stays silent', () => {
     expect(await reader.outcomes).toEqual([good[0], 'EIO', good[2]])
   })
 
+  test('says to the caller which supply did not match', async () => {
+    await plane.addFile('a', [60_000])
+    const rejected = new Promise((resolve) => { plane.plane.onRejected((...what) => { resolve(what) }) })
+    await plane.plane.supply('a', 'raw', 0, 1, Buffer.alloc(60_000))
+
+    expect(await rejected).toEqual(['a', 0, 1, 'chunk 0 does not match its sha256'])
+  })
+
   test('FAIL gives waiting reads its errno, and the next read asks again', async () => {
     const file = await plane.addFile('a', [60_000])
     const reader = await plane.startReader([[file, 0, 4096], [file, 8192, 4096]])

@@ -1,7 +1,7 @@
 // The data plane on a good day: bytes right, hits without control, misses coalesced and asked for once.
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { createHash } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { openSync, readdirSync, readFileSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { encodeTable } from '../../src/mount/table.ts'
@@ -159,6 +159,18 @@ suite('the data plane', () => {
     const tail: Range[] = [[file, file.content.byteLength - 10_000, 10_000]]
 
     expect(await plane.read(tail)).toEqual(expected(tail))
+  })
+
+  test('lists all files, also more than one answer holds, says its size and takes no writes', async () => {
+    const names = Array.from({ length: 150 }, (_, index) => `${String(index).padStart(3, '0')}-${'n'.repeat(200)}`)
+    for (const name of names) await plane.addFile(name, [100])
+    const root = join(plane.state, 'data')
+
+    expect(readdirSync(root).sort()).toEqual(names)
+    expect(statfsSync(root)).toMatchObject({ bsize: 4096, blocks: 150, files: 150, bfree: 0 })
+    expect(() => { writeFileSync(join(root, 'new'), '') }).toThrow('EROFS')
+    expect(() => openSync(join(root, names[0] ?? ''), 'r+')).toThrow('EROFS')
+    expect(() => statSync(join(root, 'nobody'))).toThrow('ENOENT')
   })
 
   test('a removed file is gone, its name free for another', async () => {
