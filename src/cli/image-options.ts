@@ -61,7 +61,8 @@ export function withNamedGateway (sources: Sources, gateway: string | null): Sou
   const others = sources.filter(({ type }) => type !== 'car')
   if (gateway === null) {
     if (sources.length > 0) return sources
-    throw new SnapshotterError('CONFIG_INVALID', 'there is no source to fetch from; add --gateway URL, --car FILE or a [[source]] to the config file')
+    throw new SnapshotterError('CONFIG_INVALID',
+      'there is no source to fetch from; add --gateway URL, --car FILE or a [[source]] to the config file')
   }
   const isNamed = (source: Sources[number]): boolean => source.type === 'gateway' && new URL(source.url).origin === gateway
   const named = others.find(isNamed) ?? { type: 'gateway' as const, url: gateway, timeoutMs: GATEWAY_TIMEOUT_MS }

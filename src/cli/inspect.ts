@@ -70,7 +70,8 @@ export function renderPlan (facts: PlanFacts): string {
     ['index', facts.indexDigest ?? 'none'],
     ['config', facts.configDigest],
     ['layers', `${facts.layers.length}, ${total} bytes`],
-    ...facts.layers.map(({ digest, size, lazy, cid }) => ['', `${digest}  ${String(size).padStart(11)} bytes  ${lazy ? 'lazy ' : 'whole'}  ipfs://${cid}`])
+    ...facts.layers.map(({ digest, size, lazy, cid }) =>
+      ['', `${digest}  ${String(size).padStart(11)} bytes  ${lazy ? 'lazy ' : 'whole'}  ipfs://${cid}`])
   ]
   return lines.map(([name = '', text = '']) => `${name.padEnd(10)} ${text}\n`).join('')
 }

@@ -2,9 +2,7 @@
 // digest, every tar against its diffID, every TOC and chunk against the tar. Without daemon or root; prints what was hashed.
 import type { Command } from 'commander'
 import { systemClock } from '../base/clock.ts'
-import type { UnixfsFile, Waits } from '../ipfs/blocks.ts'
-import type { PlannedLayer } from '../image/plan.ts'
-import { type ImageProof, type LayerFacts, proveImage } from '../image/prove-image.ts'
+import { type ImageProof, type LayerProver, proveImage } from '../image/prove-image.ts'
 import { openEstargz, tocDigestOf } from '../layer/estargz.ts'
 import { proveLayer } from '../layer/prove.ts'
 import { imageCommand, type ImageFlags, withImage } from './image-options.ts'
@@ -24,7 +22,8 @@ export function verifyCommand (): Command {
             platform: flags.platform,
             prove: layerProver(progress),
             onLayer: ({ digest, size }) => progress.report({ event: 'begin', item: digest, phase: 'prove', total: size }),
-            onProven: ({ digest }, { tarBytes, chunks }) => progress.report({ event: 'end', item: digest, text: `proven, ${tarBytes} bytes of tar, ${chunks} chunks` })
+            onProven: ({ digest }, { tarBytes, chunks }) =>
+              progress.report({ event: 'end', item: digest, text: `proven, ${tarBytes} bytes of tar, ${chunks} chunks` })
           })
           return describeProof(proof, blocks.sources().reduce((sum, source) => sum + source.blocks, 0))
         })
@@ -37,7 +36,7 @@ export function verifyCommand (): Command {
 }
 
 /** Proves one layer in one pass over its blob; an eStargz layer's TOC is opened first, the way a mount would. */
-export function layerProver (progress?: Pick<Progress, 'report'>): (layer: PlannedLayer, file: UnixfsFile, waits: Waits) => Promise<LayerFacts> {
+export function layerProver (progress?: Pick<Progress, 'report'>): LayerProver {
   return async (layer, file, waits) => {
     const { digest, diffId, mediaType, size } = layer
     const tocDigest = tocDigestOf(layer)

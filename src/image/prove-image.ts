@@ -85,8 +85,8 @@ class RestOfRoot {
   readonly #blocks: BlockService
   readonly #waits: Waits
   readonly #root: string
-  /** CID → digest of what was read already; null for what has none to be compared with. */
-  readonly #read = new Map<string, Digest | null>()
+  /** CID → digest of the files that were read already. */
+  readonly #read = new Map<string, Digest>()
   #entries = 0
   files = 0
   directories = 0
@@ -114,16 +114,22 @@ class RestOfRoot {
   async #readEntry (cid: CID, path: string): Promise<void> {
     if (++this.#entries > DIRECTORY_ENTRIES_MAX) throw this.#tooMany()
     const named = digestNamedBy(path)
-    const key = cid.toString()
-    if (!this.#read.has(key)) {
-      if (await this.readDirectory(cid, path)) return
-      this.files++
-      this.#read.set(key, await naming(`${this.#root}${path}`, this.#hashFile(cid)))
-    }
-    const got = this.#read.get(key) ?? null
+    const got = await this.#digestOf(cid, path)
     if (named !== null && named !== got) {
-      throw new SnapshotterError('DIGEST_MISMATCH', `${this.#root}${path}: want ${named}, got ${got ?? 'a directory'}`, { want: named, got })
+      throw new SnapshotterError('DIGEST_MISMATCH', `${this.#root}${path}: want ${named}, got ${got ?? 'a directory'}`,
+        { want: named, got })
     }
+  }
+
+  /** Null for a directory, whose entries were read by then. */
+  async #digestOf (cid: CID, path: string): Promise<Digest | null> {
+    const known = this.#read.get(cid.toString())
+    if (known !== undefined) return known
+    if (await this.readDirectory(cid, path)) return null
+    this.files++
+    const digest = await naming(`${this.#root}${path}`, this.#hashFile(cid))
+    this.#read.set(cid.toString(), digest)
+    return digest
   }
 
   async #hashFile (cid: CID): Promise<Digest> {

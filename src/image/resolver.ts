@@ -13,6 +13,7 @@ import { chooseManifest } from './choose.ts'
 import type { ResolveContext } from './context.ts'
 import { openImage, type OpenedImage } from './opened-image.ts'
 import type { ImagePlan, PlannedLayer, VerifiedDocument } from './plan.ts'
+import { prefetchPinned } from './prefetch.ts'
 import { openRoot, type Root } from './root.ts'
 
 export interface ResolveOptions {
@@ -36,8 +37,10 @@ export async function resolveImage (reference: Reference, options: ResolveOption
   const done = new AbortController()
   const deadline = AbortSignal.timeout(deadlineMs)
   const signal = AbortSignal.any([done.signal, deadline, ...(options.signal === undefined ? [] : [options.signal])])
+  const context = { blocks, signal, root }
+  const early = prefetchPinned(reference.digest, context)
   try {
-    const plan = await resolve(reference, platform, { blocks, signal, root })
+    const plan = await resolve(reference, platform, context)
     const { rootCid, manifest } = plan
     log.info({ cid: rootCid.toString(), manifest: manifest.digest, platform: plan.platform, layers: plan.layers.length }, 'image resolved')
     return plan
@@ -51,7 +54,8 @@ export async function resolveImage (reference: Reference, options: ResolveOption
     }
     throw asSnapshotterError(error)
   } finally {
-    done.abort() // what else is still under way for a resolve that failed
+    done.abort() // what else is still under way: guesses, and what a failed resolve began
+    await early
   }
 }
 

@@ -2,7 +2,6 @@
 import { describe, expect, test } from '@jest/globals'
 import * as dagPb from '@ipld/dag-pb'
 import type { CID } from 'multiformats/cid'
-import { pack } from 'tar-stream'
 import { isSnapshotterError } from '../../src/base/errors.ts'
 import { resolveImage } from '../../src/image/resolver.ts'
 import { ANNOTATION_CID } from '../../src/oci/annotations.ts'
@@ -11,6 +10,7 @@ import { MANIFEST_BYTES_MAX } from '../../src/base/limits.ts'
 import type { ImagePlan } from '../../src/image/plan.ts'
 import { parseReference } from '../../src/oci/reference.ts'
 import { MemoryBlocks } from '../fakes/memory-blocks.ts'
+import { smallTar } from '../fakes/small-tar.ts'
 import {
   type Blob, blob, blobsOf, descriptorOf, entryOf, type Json, makeImage, makeIndex, putImage, putIpdr, putLayout, sha256, type TestImage
 } from '../fakes/test-image.ts'
@@ -235,14 +235,8 @@ describe('(d) an IPDR directory', () => {
 })
 
 describe('anything else is NOT_OCI, saying what was found', () => {
-  const tarOf = async (names: readonly string[]): Promise<Uint8Array> => {
-    const archive = pack()
-    for (const name of names) archive.entry({ name }, 'content')
-    archive.finalize()
-    const parts: Buffer[] = []
-    for await (const part of archive) parts.push(part as Buffer)
-    return Buffer.concat(parts)
-  }
+  const tarOf = async (names: readonly string[]): Promise<Uint8Array> =>
+    smallTar(Object.fromEntries(names.map((name) => [name, 'content'])))
   const PUBLISH = 'publish it with `ipfs-snapshotter publish FILE` and use the CID that it prints'
 
   test.each<[string, () => Promise<Uint8Array | string> | Uint8Array | string, string]>([
