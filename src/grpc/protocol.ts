@@ -1,5 +1,5 @@
 // Loads the wire contracts of proto/ at run time, once per process.
-import { type GrpcObject, loadPackageDefinition, type ServiceClientConstructor } from '@grpc/grpc-js'
+import { type GrpcObject, loadPackageDefinition, logVerbosity, type ServiceClientConstructor, setLogVerbosity } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import { join } from 'node:path'
 
@@ -17,6 +17,9 @@ const SERVICES = {
 } as const
 
 export type ServiceName = keyof typeof SERVICES
+
+// What goes wrong comes back as an error; grpc-js would print it too, past our log.
+setLogVerbosity(logVerbosity.NONE)
 
 let loaded: GrpcObject | null = null
 

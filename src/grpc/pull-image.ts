@@ -1,7 +1,7 @@
 // Fills a containerd with a resolved image, without its layers' bytes: documents, one lazy snapshot per layer, one image
 // record. Afterwards it is an ordinary image to every client; after a failure nothing of it is left. Steps and traps:
 // docs/ARCHITECTURE.md, the client's recipe.
-import { hasCode, SnapshotterError } from '../base/errors.ts'
+import { hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { ImagePlan } from '../image/plan.ts'
 import { ContainerdClient } from './containerd-client.ts'
@@ -60,7 +60,7 @@ export async function pullImage (init: PullImageInit): Promise<PulledImage> {
       } catch (error) {
         // Somebody deleted the lease, or its parents went with it: once more from the start.
         if (!hasCode(error, 'NOT_FOUND') || tries >= LEASE_TRIES) throw error
-        log.warn({ error: error instanceof Error ? error.message : '' }, 'pull lost its lease, starting over')
+        log.warn({ error: messageOf(error) }, 'pull lost its lease, starting over')
       }
     }
   } finally {

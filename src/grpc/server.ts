@@ -5,7 +5,7 @@ import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { sleep } from '../base/clock.ts'
-import { SnapshotterError } from '../base/errors.ts'
+import { messageOf, SnapshotterError } from '../base/errors.ts'
 import { GRPC_MESSAGE_BYTES_MAX, GRPC_STOP_GRACE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
@@ -61,7 +61,7 @@ async function bind (server: Server, address: string): Promise<number> {
     return ino
   } catch (cause) {
     server.forceShutdown()
-    throw new SnapshotterError('ENVIRONMENT', `cannot listen on ${address}: ${cause instanceof Error ? cause.message : String(cause)}`, {}, { cause })
+    throw new SnapshotterError('ENVIRONMENT', `cannot listen on ${address}: ${messageOf(cause)}`, {}, { cause })
   } finally {
     await rm(folder, { recursive: true, force: true })
   }

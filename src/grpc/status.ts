@@ -30,5 +30,5 @@ export function fromStatus (error: unknown, call: string): SnapshotterError {
 }
 
 function isServiceError (error: unknown): error is ServiceError {
-  return error instanceof Error && 'code' in error && typeof error.code === 'number' && 'details' in error
+  return typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'number' && 'details' in error
 }

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { renameSync } from 'node:fs'
 import { chmod, lchown, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, SnapshotterError, systemCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { LazyLayers } from './lazy-layers.ts'
 import { mountPointsBelow } from './mount-table.ts'
@@ -135,7 +135,7 @@ export class SnapshotDirectories {
       await rename(path, join(this.root, condemned))
       return condemned
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
+      if (systemCode(error) === 'ENOENT') return null
       throw error
     }
   }
@@ -165,7 +165,6 @@ async function makeExactly (path: string, mode: number): Promise<void> {
 }
 
 function explain (error: unknown, path: string): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : ''
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error
+  if (systemCode(error) !== 'ENOSPC' && systemCode(error) !== 'EDQUOT') return error
   return new SnapshotterError('RESOURCE_EXHAUSTED', `no space left for a snapshot in ${path}`, {}, { cause: error })
 }

@@ -2,6 +2,7 @@
 // containerd's own snapshotters (continuity fs.DiskUsage): the directory itself counts.
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { systemCode } from '../base/errors.ts'
 import { DISK_USAGE_CONCURRENCY } from '../base/limits.ts'
 import { Semaphore } from '../base/semaphore.ts'
 import type { Usage } from './snapshot.ts'
@@ -40,7 +41,7 @@ async function unlessGone<Result> (work: Promise<Result>): Promise<Result | null
   try {
     return await work
   } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return null
     throw error
   }
 }

@@ -66,13 +66,22 @@ function hasTables (database: DatabaseSync): boolean {
 }
 
 function explain (error: unknown, path: string): unknown {
-  const code = error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : 0
-  const SQLITE_BUSY = 5; const SQLITE_CORRUPT = 11; const SQLITE_NOTADB = 26
-  if (code === SQLITE_BUSY) {
-    return new SnapshotterError('ENVIRONMENT', `${path} is in use: another ipfs-snapshotter runs on this root`, {}, { cause: error })
+  switch (sqliteCode(error)) {
+    case SQLITE.BUSY: return new SnapshotterError('ENVIRONMENT', `${path} is in use: another ipfs-snapshotter runs on this root`, {}, { cause: error })
+    case SQLITE.CORRUPT:
+    case SQLITE.NOTADB: return damaged(path, error)
+    default: return error
   }
-  if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) {
-    return new SnapshotterError('STATE_INVALID', `${path} is damaged or no database; move it away to start empty`, {}, { cause: error })
-  }
-  return error
+}
+
+/** Primary result codes, https://sqlite.org/rescode.html. */
+export const SQLITE = { BUSY: 5, CORRUPT: 11, FULL: 13, NOTADB: 26 } as const
+
+/** 0 for what SQLite did not throw. */
+export function sqliteCode (error: unknown): number {
+  return typeof error === 'object' && error !== null && 'errcode' in error ? Number(error.errcode) & 0xff : 0
+}
+
+export function damaged (path: string, cause: unknown): SnapshotterError {
+  return new SnapshotterError('STATE_INVALID', `${path} is damaged or no database; move it away to start empty`, {}, { cause })
 }

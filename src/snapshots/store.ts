@@ -6,7 +6,7 @@ import { SnapshotterError } from '../base/errors.ts'
 import { LIST_BATCH } from '../base/limits.ts'
 import { applyMask } from './labels.ts'
 import { type Kind, LABEL_SNAPSHOT_REF, type Labels, type SnapshotInfo, type Usage } from './snapshot.ts'
-import { openDatabase } from './store-schema.ts'
+import { damaged, openDatabase, SQLITE, sqliteCode } from './store-schema.ts'
 
 /** A snapshot with what only we know of it. */
 export interface StoredSnapshot {
@@ -50,6 +50,7 @@ const SQL = {
 type Row = Record<string, SQLOutputValue>
 
 export class SnapshotStore {
+  readonly #path: string
   readonly #database: DatabaseSync
   readonly #statements: Readonly<Record<keyof typeof SQL, StatementSync>>
   readonly #clock: Clock
@@ -57,6 +58,7 @@ export class SnapshotStore {
 
   /** @throws STATE_INVALID, ENVIRONMENT: see `openDatabase`. */
   constructor (path: string, clock: Clock) {
+    this.#path = path
     this.#database = openDatabase(path)
     this.#clock = clock
     this.#statements = Object.fromEntries(Object.entries(SQL).map(([name, sql]) => {
@@ -198,6 +200,14 @@ export class SnapshotStore {
     throw new SnapshotterError('INVALID_ARGUMENT', `parent snapshot ${quote(parent)} is ${info.kind}, not committed`)
   }
 
+  #explain (error: unknown): unknown {
+    switch (sqliteCode(error)) {
+      case SQLITE.FULL: return new SnapshotterError('RESOURCE_EXHAUSTED', `no space left for ${this.#path}`, {}, { cause: error })
+      case SQLITE.CORRUPT: return damaged(this.#path, error)
+      default: return error
+    }
+  }
+
   #transaction<Result> (work: () => Result): Result {
     this.#database.exec('BEGIN IMMEDIATE')
     try {
@@ -206,7 +216,7 @@ export class SnapshotStore {
       return result
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
-      throw full(error)
+      throw this.#explain(error)
     }
   }
 }
@@ -234,12 +244,6 @@ function decodeLabels (text: string, name: string): Labels {
   } catch (cause) {
     throw new SnapshotterError('STATE_INVALID', `labels of snapshot ${quote(name)} are damaged on disk`, {}, { cause })
   }
-}
-
-function full (error: unknown): unknown {
-  const SQLITE_FULL = 13
-  const code = error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : 0
-  return code === SQLITE_FULL ? new SnapshotterError('RESOURCE_EXHAUSTED', 'no space left for the snapshot database', {}, { cause: error }) : error
 }
 
 export function quote (name: string): string {

@@ -38,7 +38,7 @@ export function snapshotterSuite (name: string, { start, isInvalidArgument }: Su
     for (const end of scenes.splice(0)) await end()
   })
 
-  const check = (title: string, body: (scene: Scene) => Promise<void>): void => {
+  const check: Check = (title, body, timeoutMs) => {
     test(title, async () => {
       const folder = mkdtempSync(join(tmpdir(), 'snapshot-suite-'))
       const work = join(folder, 'work')
@@ -49,7 +49,7 @@ export function snapshotterSuite (name: string, { start, isInvalidArgument }: Su
         wipe(folder)
       })
       await body({ sn: snapshotter, work, path: (part) => join(work, part) })
-    })
+    }, timeoutMs)
   }
 
   if (!canMount) process.stderr.write(`${name}: skipped, mounting needs root\n`)
@@ -61,7 +61,7 @@ export function snapshotterSuite (name: string, { start, isInvalidArgument }: Su
   })
 }
 
-type Check = (title: string, body: (scene: Scene) => Promise<void>) => void
+type Check = (title: string, body: (scene: Scene) => Promise<void>, timeoutMs?: number) => void
 
 function metadataChecks (check: Check, isInvalidArgument: (error: unknown) => boolean): void {
   check('Basic', basic)
@@ -314,7 +314,7 @@ function mountChecks (check: Check): void {
     mountAll(await sn.view('view', parent, ROOTED), view)
     expect(listing(view)).toEqual(state)
     unmountAll(view)
-  })
+  }, 180_000)
 }
 
 /** A committed snapshot with what `step` leaves in it. */

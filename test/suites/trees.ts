@@ -23,8 +23,15 @@ export const all = (...steps: Step[]): Step => (root) => steps.forEach((step) =>
 
 /** Path → type, mode, owner and content of everything below `root`; times differ by nature and are left out. */
 export function listing (root: string): Record<string, string> {
-  const entries = readdirSync(root, { recursive: true, encoding: 'utf8' }).sort()
-  return Object.fromEntries(entries.map((path) => [path, describe(join(root, path))]))
+  return Object.fromEntries(pathsBelow(root, '').sort().map((path) => [path, describe(join(root, path))]))
+}
+
+// Node's own recursive readdir follows symbolic links.
+function pathsBelow (root: string, folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name)
+    return entry.isDirectory() ? [path, ...pathsBelow(root, path)] : [path]
+  })
 }
 
 function describe (path: string): string {
