@@ -25,6 +25,8 @@ export interface Config {
   readonly cacheMaxBytes: number
   readonly cacheKey: 'disk' | 'boot'
   readonly readDeadlineMs: number
+  readonly onFailure: 'eio' | 'block' | 'kill'
+  readonly onViolation: 'eio' | 'kill'
   readonly sources: readonly SourceSettings[]
 }
 
@@ -73,6 +75,8 @@ function settle (file: ConfigFile): Config {
     cacheMaxBytes: file.cache.max_size,
     cacheKey: file.cache.key,
     readDeadlineMs: file.read.deadline,
+    onFailure: file.read.on_failure,
+    onViolation: file.read.on_violation,
     sources: file.source.map((source) => source.type === 'car'
       ? source
       : {

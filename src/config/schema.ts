@@ -32,8 +32,8 @@ export const configSchema = z.strictObject({
   }).prefault({}),
   read: z.strictObject({
     deadline: duration.default(READ_DEADLINE_MS),
-    on_failure: z.enum(['eio']).default('eio'),
-    on_violation: z.enum(['eio']).default('eio')
+    on_failure: z.enum(['eio', 'block', 'kill']).default('eio'),
+    on_violation: z.enum(['eio', 'kill']).default('kill')
   }).prefault({}),
   source: z.array(source).default([])
 })

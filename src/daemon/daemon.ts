@@ -46,9 +46,13 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   undo.defer(async () => { await control.close() })
   try {
     const native = await NativeProgram.locate(log)
-    const dataPlane = await DataPlane.connect({ state: config.state, native, log, readDeadlineMs: config.readDeadlineMs })
+    for (const [key, policy] of [['on_failure', config.onFailure], ['on_violation', config.onViolation]]) {
+      if (policy === 'kill') log.warn({ key, policy }, 'containers are not stopped yet: their reads fail with EIO')
+    }
+    const patienceMs = config.onFailure === 'block' ? null : config.readDeadlineMs
+    const dataPlane = await DataPlane.connect({ state: config.state, native, log, readDeadlineMs: patienceMs ?? 0 })
     undo.defer(async () => { await dataPlane.close() })
-    const supplier = new Supplier({ sink: dataPlane, log })
+    const supplier = new Supplier({ sink: dataPlane, log, patienceMs })
     const files = new SelfTestFiles(dataPlane)
     dataPlane.onFetch(async (name, runs) => { if (!await files.answer(name, runs)) await supplier.answer(name, runs) })
 

@@ -1,8 +1,9 @@
 // Answers the data plane's misses: missing chunks → members of the blob → few verified ranges → frames with the
 // compressed members, which the worker inflates and checks against the chunk digests. A whole UnixFS leaf is fetched
 // anyway, so everything else in it is supplied too.
-import { asSnapshotterError, errnoOf } from '../base/errors.ts'
-import { RANGE_BYTES_MAX, SUPPLY_ALIGNMENT } from '../base/limits.ts'
+import { type Clock, sleep, systemClock } from '../base/clock.ts'
+import { asSnapshotterError, type ErrorCode, errnoOf, hasCode } from '../base/errors.ts'
+import { RANGE_BYTES_MAX, SUPPLY_ALIGNMENT, SUPPLY_RETRY_MS_FIRST, SUPPLY_RETRY_MS_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
@@ -36,17 +37,34 @@ interface Entry {
   readonly abort: AbortController
 }
 
+interface SupplierInit {
+  readonly sink: SupplySink
+  readonly log: Log
+  /** How long a miss tries again while sources fail; null: for ever (`on_failure = "block"`). */
+  readonly patienceMs: number | null
+  readonly clock?: Clock
+}
+
+/** No second try makes these right: the image or our request is wrong, not the line. */
+const FINAL: readonly ErrorCode[] = [
+  'DIGEST_MISMATCH', 'DIFFID_MISMATCH', 'TOC_INVALID', 'LAYER_INVALID', 'LIMIT_EXCEEDED', 'CID_UNSUPPORTED', 'BLOCK_INVALID', 'CANCELLED', 'INTERNAL'
+]
+
 interface BlobRange { readonly from: number, readonly to: number }
 
 export class Supplier {
   readonly #sink: SupplySink
   readonly #log: Log
+  readonly #patienceMs: number | null
+  readonly #clock: Clock
   readonly #files = new Map<string, Entry>()
   bytesFetched = 0
 
-  constructor (options: { readonly sink: SupplySink, readonly log: Log }) {
-    this.#sink = options.sink
-    this.#log = options.log
+  constructor (init: SupplierInit) {
+    this.#sink = init.sink
+    this.#log = init.log
+    this.#patienceMs = init.patienceMs
+    this.#clock = init.clock ?? systemClock
   }
 
   add (file: SuppliedFile): void {
@@ -59,21 +77,29 @@ export class Supplier {
     this.#files.delete(name)
   }
 
-  /** Never throws: what cannot be supplied is answered with an errno, and logged. */
+  /** Never throws: failing sources are tried again for as long as a read may wait, then each run is answered with an errno. */
   async answer (name: string, runs: readonly ChunkRun[]): Promise<void> {
     const entry = this.#files.get(name)
     if (entry === undefined) {
       this.#failAll(name, runs, 'UNAVAILABLE')
       return
     }
-    try {
-      const waits = { signal: entry.abort.signal }
-      if (entry.file.format === 'tar') await this.#supplyRaw(entry.file, runs, waits)
-      else await this.#supplyMembers(entry, runs, waits)
-    } catch (error) {
-      const failure = asSnapshotterError(error)
-      this.#log.warn({ name, runs: runs.length, error: failure.line }, 'read failed')
-      this.#failAll(name, runs, failure.code)
+    const until = this.#patienceMs === null ? Infinity : this.#clock.monotonicMs() + this.#patienceMs
+    const supplied = new Set<number>()
+    for (let pauseMs = SUPPLY_RETRY_MS_FIRST; ; pauseMs = Math.min(pauseMs * 2, SUPPLY_RETRY_MS_MAX)) {
+      try {
+        await this.#supply(entry, runs, supplied)
+        return
+      } catch (error) {
+        const failure = asSnapshotterError(error)
+        const last = entry.abort.signal.aborted || hasCode(failure, ...FINAL) || this.#clock.monotonicMs() + pauseMs > until
+        this.#log.warn({ name, runs: runs.length, error: failure.line, retryMs: last ? null : pauseMs }, last ? 'read failed' : 'read waits for its sources')
+        if (last) {
+          this.#failAll(name, runs, failure.code)
+          return
+        }
+      }
+      await sleep(pauseMs, entry.abort.signal).catch(() => {})
     }
   }
 
@@ -81,15 +107,20 @@ export class Supplier {
     for (const { first, count } of runs) this.#sink.fail(name, first, count, errnoOf(code))
   }
 
-  async #supplyRaw (file: SuppliedFile, runs: readonly ChunkRun[], waits: Waits): Promise<void> {
-    for await (const { chunk, bytes } of file.rawChunks(runs, waits)) {
-      await this.#sink.supply(file.name, 'raw', chunk, 1, bytes)
+  /** `supplied` holds the first chunks of members that went out already: a second try fetches only the rest. */
+  async #supply (entry: Entry, runs: readonly ChunkRun[], supplied: Set<number>): Promise<void> {
+    const { file, abort: { signal } } = entry
+    signal.throwIfAborted()
+    this.#log.debug({ file: file.name, runs: runs.slice(0, 8) }, 'chunks missing')
+    if (file.format === 'tar') {
+      for await (const { chunk, bytes } of file.rawChunks(runs, { signal })) await this.#sink.supply(file.name, 'raw', chunk, 1, bytes)
+      return
     }
+    const missing = runs.flatMap(({ first, count }) => membersOf(file.chunks, first, count)).filter(({ firstChunk }) => !supplied.has(firstChunk))
+    await this.#supplyMembers(entry, missing, supplied)
   }
 
-  async #supplyMembers (entry: Entry, runs: readonly ChunkRun[], waits: Waits): Promise<void> {
-    this.#log.debug({ file: entry.file.name, runs: runs.slice(0, 8) }, 'chunks missing')
-    const missing = runs.flatMap(({ first, count }) => membersOf(entry.file.chunks, first, count))
+  async #supplyMembers (entry: Entry, missing: readonly Member[], supplied: Set<number>): Promise<void> {
     for (const { firstChunk } of missing) entry.sent.delete(firstChunk)
     const wanted = new Set(missing.map(({ offset }) => offset))
     const blob = await entry.file.blob()
@@ -97,19 +128,20 @@ export class Supplier {
       const inside = entry.members
         .slice(lowerBound(entry.members, range.from), lowerBound(entry.members, range.to))
         .filter(({ offset, length, firstChunk }) => offset + length <= range.to && (wanted.has(offset) || !entry.sent.has(firstChunk)))
-      await this.#supplyRange(entry, blob, range, inside, waits)
+      await this.#supplyRange(entry, blob, range, inside, supplied)
     }))
   }
 
-  async #supplyRange (entry: Entry, blob: UnixfsFile, range: BlobRange, members: readonly Member[], waits: Waits): Promise<void> {
+  async #supplyRange (entry: Entry, blob: UnixfsFile, range: BlobRange, members: readonly Member[], supplied: Set<number>): Promise<void> {
     const window = new Window(range.from)
     let next = 0
-    for await (const bytes of blob.stream(range.from, range.to - range.from, waits)) {
+    for await (const bytes of blob.stream(range.from, range.to - range.from, { signal: entry.abort.signal })) {
       this.bytesFetched += bytes.byteLength
       window.push(bytes)
       for (let member = members[next]; member !== undefined && member.offset + member.length <= window.end; member = members[++next]) {
         entry.sent.add(member.firstChunk)
         await this.#sink.supply(entry.file.name, 'gzip', member.firstChunk, member.count, window.slice(member.offset, member.length))
+        supplied.add(member.firstChunk)
       }
       window.dropBefore(members[next]?.offset ?? window.end)
     }

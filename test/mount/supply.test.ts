@@ -70,7 +70,7 @@ test('each asked chunk arrives with exactly the bytes of its member, whatever th
       const size = lengths.reduce((sum, length) => sum + length, 0)
       const { file } = blobOf(size, leaf)
       const { sink, sent } = recordingSink()
-      const supplier = new Supplier({ sink, log: silentLog })
+      const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
       supplier.add(supplied(chunks, async () => file))
       const wanted = pick % chunks.length
 
@@ -89,7 +89,7 @@ test('what a leaf brings along is supplied once and not again', async () => {
   const chunks = chunksOf(Array.from({ length: 64 }, () => 16 * 1024))
   const { file } = blobOf(MIB, MIB)
   const { sink, sent } = recordingSink()
-  const supplier = new Supplier({ sink, log: silentLog })
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
   supplier.add(supplied(chunks, async () => file))
 
   await supplier.answer('layer', [{ first: 3, count: 1 }])
@@ -102,7 +102,7 @@ test('a failing source answers every run with an errno, and the next miss tries 
   const chunks = chunksOf([100, 100, 100])
   const { file } = blobOf(300, 300)
   const { sink, sent, failed } = recordingSink()
-  const supplier = new Supplier({ sink, log: silentLog })
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
   let broken = true
   supplier.add(supplied(chunks, async () => {
     if (broken) throw new SnapshotterError('GATEWAY_TIMEOUT', 'slow')
@@ -116,10 +116,43 @@ test('a failing source answers every run with an errno, and the next miss tries 
   expect(sent.map(({ first }) => first)).toContain(0)
 })
 
+test('a source that comes back within the deadline is waited for, and nothing is fetched twice', async () => {
+  const chunks = chunksOf([MIB, MIB])
+  const { file, read } = blobOf(2 * MIB, MIB)
+  const { sink, sent, failed } = recordingSink()
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 10_000 })
+  let breaks = 2
+  supplier.add(supplied(chunks, async () => ({
+    ...file,
+    stream: async function * (offset: number, length: number) {
+      for await (const part of file.stream(offset, length)) {
+        yield part
+        if (breaks-- > 0) throw new SnapshotterError('ROOT_UNREACHABLE', 'gone')
+      }
+    }
+  })))
+
+  await supplier.answer('layer', [{ first: 0, count: 2 }])
+
+  expect(failed).toEqual([])
+  expect(sent.map(({ first }) => first)).toEqual([0, 1])
+  expect(read()).toBe(2 * MIB)
+})
+
+test('an image that lies fails at once, however long a read may wait', async () => {
+  const { sink, failed } = recordingSink()
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: null })
+  supplier.add(supplied(chunksOf([10]), async () => { throw new SnapshotterError('TOC_INVALID', 'a lie') }))
+
+  await supplier.answer('layer', [{ first: 0, count: 1 }])
+
+  expect(failed).toEqual([[0, 1, 5]])
+})
+
 test('a file that is not served is answered, not left hanging', async () => {
   const { sink, failed } = recordingSink()
 
-  await new Supplier({ sink, log: silentLog }).answer('nobody', [{ first: 1, count: 2 }])
+  await new Supplier({ sink, log: silentLog, patienceMs: 0 }).answer('nobody', [{ first: 1, count: 2 }])
 
   expect(failed).toHaveLength(1)
 })
