@@ -27,7 +27,9 @@ export class Seal {
       await writeDurably(path, fresh)
       return new Seal(fresh)
     }
-    if (key.length !== KEY_BYTES) throw new SnapshotterError('STATE_INVALID', `${path} holds ${key.length} bytes, not a key of ${KEY_BYTES}; remove it to start with an empty cache`)
+    if (key.length !== KEY_BYTES) {
+      throw new SnapshotterError('STATE_INVALID', `${path} holds ${key.length} bytes, not a key of ${KEY_BYTES}; remove it to start with an empty cache`)
+    }
     return new Seal(key)
   }
 

@@ -3,11 +3,20 @@ import { Command } from 'commander'
 import { join } from 'node:path'
 import { loadConfig } from '../config/load.ts'
 import { callControl } from '../http/control-client.ts'
+import type { SourceStatus } from '../ipfs/blocks.ts'
 
-export interface StatusReport {
+interface LayerStatus {
+  readonly digest: string
+  readonly size: number
+  readonly fetchedBytes: number
+  readonly cachedBytes: number
+  readonly state: string
+}
+
+interface StatusReport {
   readonly driver: string
-  readonly layers: ReadonlyArray<{ readonly digest: string, readonly size: number, readonly fetchedBytes: number, readonly cachedBytes: number, readonly state: string }>
-  readonly gateways: ReadonlyArray<{ readonly name: string, readonly requests: number, readonly failures: number, readonly bytes: number, readonly budget: number | null }>
+  readonly layers: readonly LayerStatus[]
+  readonly gateways: readonly SourceStatus[]
   readonly worker: { readonly pid: number, readonly restarts: number }
   readonly bytesServedUnverified: number
 }

@@ -72,7 +72,9 @@ async function readsWell (folder: string): Promise<void> {
   const good = await readFile(join(folder, 'good'))
   if (!good.equals(GOOD)) throw new SnapshotterError('ENVIRONMENT', 'a read through the mount gave other bytes')
   const outcome = await readFile(join(folder, 'bad')).then(() => 'bytes', (error: unknown) => systemCode(error))
-  if (outcome !== 'EIO') throw new SnapshotterError('ENVIRONMENT', `a read that must fail with EIO gave ${outcome ?? 'another error'}: this kernel hides missing data`)
+  if (outcome !== 'EIO') {
+    throw new SnapshotterError('ENVIRONMENT', `a read that must fail with EIO gave ${outcome ?? 'another error'}: this kernel hides missing data`)
+  }
 }
 
 function sample (): LayerIndex {

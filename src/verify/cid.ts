@@ -20,7 +20,8 @@ export function acceptCid (cid: CID): CID {
   const inline = code === CODE_IDENTITY && digest.byteLength <= IDENTITY_BYTES_MAX
   if (!full && !inline) {
     throw new SnapshotterError('CID_UNSUPPORTED',
-      `${cid.toString()}: hash 0x${code.toString(16)} of ${digest.byteLength} bytes; only full sha2-256 and identity up to ${IDENTITY_BYTES_MAX} bytes are accepted`)
+      `${cid.toString()}: hash 0x${code.toString(16)} of ${digest.byteLength} bytes; ` +
+      `only full sha2-256 and identity up to ${IDENTITY_BYTES_MAX} bytes are accepted`)
   }
   return cid
 }
