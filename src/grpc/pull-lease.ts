@@ -20,17 +20,17 @@ export async function withLease<Result> (client: ContainerdClient, reference: st
     [LABEL_OWNER]: ownerName(),
     [LABEL_REFERENCE]: reference.slice(0, 1024)
   })
+  let done = false
   try {
     const result = await work(id)
-    await client.deleteLease(id, false)
+    done = true
     return result
-  } catch (error) {
+  } finally {
     const cleaner = client.withoutSignal()
-    await cleaner.deleteLease(id, true).catch((left: unknown) => {
-      log.warn({ lease: id, error: asSnapshotterError(left).line }, 'lease of a failed pull not deleted')
+    await cleaner.deleteLease(id, !done).catch((error: unknown) => {
+      log.warn({ lease: id, error: asSnapshotterError(error).line }, 'lease of a pull not deleted, it will expire')
     })
     cleaner.close()
-    throw error
   }
 }
 

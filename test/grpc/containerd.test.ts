@@ -2,12 +2,15 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, readlinkSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SnapshotterError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { ContainerdClient } from '../../src/grpc/containerd-client.ts'
+import { writeBlob } from '../../src/grpc/content-writer.ts'
 import { pullImage, type PulledImage, type PullImageInit } from '../../src/grpc/pull-image.ts'
 import { type GrpcServer, serveSnapshots } from '../../src/grpc/server.ts'
 import { Snapshotters } from '../../src/snapshots/snapshotters.ts'
@@ -183,6 +186,42 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
     expect(await pull({ plan: image.plan }).catch((error: unknown) => error)).toBeInstanceOf(Error)
   })
 
+  run('finishes what others began: a foreign ingest, blobs without labels, snapshots', async () => {
+    const client = new ContainerdClient({ address: containerd.address, namespace: 'default' })
+    await client.createLease('others', {})
+    const { manifest, config, index } = image.plan
+    // Another writer of the same ref died after other bytes.
+    const call = client.openWrite('others')
+    call.write({ action: 'WRITE', ref: `manifest-${manifest.digest}`, data: Buffer.from('other bytes') })
+    await new Promise((resolve) => call.once('data', resolve))
+    call.cancel()
+    await new Promise((resolve) => call.once('error', resolve))
+    await writeBlob(client, { ref: 'elsewhere', digest: config.digest, bytes: config.bytes, labels: { foreign: 'label' } }, 'others', new AbortController().signal)
+    await client.prepare({ snapshotter: PLUGIN, key: 'x', parent: '', labels: { 'containerd.io/snapshot.ref': image.plan.layers[0]?.chainId ?? '' } }, 'others')
+      .catch(() => {})
+    await client.createImage({ name: NAME, labels: { foreign: 'kept' }, target: { mediaType: config.mediaType, digest: config.digest, size: 1 } }, 'others')
+
+    await pull({ labels: { ours: 'set' } })
+    await client.deleteLease('others', true)
+    expect(await client.image(NAME)).toMatchObject({ labels: { foreign: 'kept', ours: 'set' }, target: { digest: index?.digest } })
+    expect((await client.contentInfo(config.digest)).labels).toMatchObject({ foreign: 'label', [`containerd.io/gc.ref.snapshot.${PLUGIN}`]: image.plan.layers.at(-1)?.chainId })
+    client.close()
+    await containerd.collectGarbage()
+    expect(await leftovers()).toEqual([1, 3, 0, 2])
+    expect(await runContainer('default', NAME, 'c1')).toBe('from the upper layer one\n')
+  })
+
+  run('gives stock `ctr image pull` of containerd 2 a lazy image for its chain IDs alone', async () => {
+    if (Number(version.split('.')[0]) < 2) return process.stderr.write(`ctr ${version} asks for no remote snapshots: not tried\n`)
+    const registry = await serveRegistry(image)
+    const name = `localhost:${registry.port}/tiny:latest`
+    await containerd.ctr('image', 'pull', '--plain-http', '--snapshotter', PLUGIN, name)
+    expect(registry.fetched).not.toEqual(expect.arrayContaining([expect.stringContaining(image.plan.layers[0]?.digest ?? '')]))
+    expect(await runContainer('default', name, 'c1')).toBe('from the upper layer one\n')
+    expect(layers.requests).toHaveLength(2)
+    await registry.stop()
+  })
+
   run('drops the lease of a pull that died and keeps that of a living one', async () => {
     const client = new ContainerdClient({ address: containerd.address, namespace: 'default' })
     const boot = (pid: number, start: string): string => `${bootId()}/${pidNamespace()}/${pid}/${start}`
@@ -240,6 +279,27 @@ describe.each(versions)('a killed snapshotter under containerd $version', (binar
     }
   })
 })
+
+/** Answers manifests and the config; a request for a layer is only noted. */
+async function serveRegistry (served: TinyImage): Promise<{ port: number, fetched: string[], stop: () => Promise<void> }> {
+  const { index, manifest, config } = served.plan
+  const documents = new Map([index, manifest, config].filter((one) => one !== null).map((one) => [one.digest as string, one]))
+  const fetched: string[] = []
+  const server = createServer((request, response) => {
+    fetched.push(request.url ?? '')
+    const wanted = (request.url ?? '').split('/').at(-1) ?? ''
+    const found = wanted === 'latest' ? index : documents.get(wanted)
+    if (found === null || found === undefined) return response.writeHead(404).end()
+    response.writeHead(200, { 'Content-Type': found.mediaType, 'Content-Length': found.bytes.byteLength, 'Docker-Content-Digest': found.digest })
+    response.end(request.method === 'HEAD' ? undefined : found.bytes)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    port: (server.address() as AddressInfo).port,
+    fetched,
+    stop: async () => { await new Promise((resolve) => { server.close(resolve); server.closeAllConnections() }) }
+  }
+}
 
 async function startServer (root: string, socket: string, layers: string): Promise<ChildProcess> {
   const script = resolve(import.meta.dirname, '../suites/snapshot-server.ts')
