@@ -2,7 +2,7 @@
 import type { CID } from 'multiformats/cid'
 import { type Clock, sleep as realSleep, systemClock } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
-import { GATEWAY_TIMEOUT_MS } from '../base/limits.ts'
+import { GATEWAY_TIMEOUT_MS, RANGE_BYTES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { CODE_DAG_PB } from '../verify/cid.ts'
 import { type VerifiedBytes, verifiedConcat } from '../verify/verified-bytes.ts'
@@ -10,8 +10,9 @@ import type { BlockSource } from './block-source.ts'
 import type { BlockService, DirectoryEntry, SourceConfig, SourceStatus, UnixfsFile, Waits } from './blocks.ts'
 import { CarFileSource } from './car-file-source.ts'
 import { listDirectory, resolvePath } from './directory.ts'
-import { Exchange, type JobPlan, SINGLE_BLOCK, singleNeed } from './exchange.ts'
+import { Exchange, singleNeed } from './exchange.ts'
 import type { Sleep } from './failover.ts'
+import { rangePlan } from './file-needs.ts'
 import { GatewayHttp } from './gateway-http.ts'
 import { GatewaySource } from './gateway-source.ts'
 import { Session } from './session.ts'
@@ -52,7 +53,13 @@ class Service implements BlockService {
   }
 
   async get (cid: CID, waits: Waits = {}): Promise<VerifiedBytes> {
-    return await this.#block(cid, waits, SINGLE_BLOCK)
+    const session = new Session(this.#exchange, waits)
+    try {
+      session.request([singleNeed(cid)])
+      return await session.wait(cid)
+    } finally {
+      session.close()
+    }
   }
 
   async openFile (cid: CID, waits: Waits = {}): Promise<UnixfsFile> {
@@ -61,13 +68,22 @@ class Service implements BlockService {
   }
 
   async readAll (cid: CID, maxBytes: number, waits: Waits = {}): Promise<VerifiedBytes> {
-    const file = await this.openFile(cid, waits)
-    if (file.size > maxBytes) {
-      throw new SnapshotterError('LIMIT_EXCEEDED', `${cid.toString()} has ${file.size} bytes, limit ${maxBytes}`, { size: file.size, limit: maxBytes })
+    const session = new Session(this.#exchange, waits)
+    try {
+      // Root and leaves in one CAR: a small file should cost one request, whatever its DAG looks like.
+      const to = Math.min(maxBytes, RANGE_BYTES_MAX)
+      const whole = { ...singleNeed(cid), size: to, to, deep: cid.code === CODE_DAG_PB }
+      session.request([whole], { ...rangePlan(cid, { from: 0, to }), keep: () => true })
+      const node = decodeFileNode(cid, await session.wait(cid))
+      if (node.size > maxBytes) {
+        throw new SnapshotterError('LIMIT_EXCEEDED', `${cid.toString()} has ${node.size} bytes, limit ${maxBytes}`, { size: node.size, limit: maxBytes })
+      }
+      const pieces: VerifiedBytes[] = []
+      for await (const piece of new OpenFile(this.#exchange, { cid, node }).stream(0, node.size, waits)) pieces.push(piece)
+      return verifiedConcat(pieces)
+    } finally {
+      session.close()
     }
-    const pieces: VerifiedBytes[] = []
-    for await (const piece of file.stream(0, file.size, waits)) pieces.push(piece)
-    return verifiedConcat(pieces)
   }
 
   async listDirectory (cid: CID, waits: Waits = {}): Promise<DirectoryEntry[] | null> {
@@ -85,17 +101,5 @@ class Service implements BlockService {
   async close (): Promise<void> {
     await this.#exchange.close()
     await Promise.all(this.#sources.map(async (source) => { await source.close() }))
-  }
-
-  async #block (cid: CID, waits: Waits, plan: JobPlan): Promise<VerifiedBytes> {
-    const session = new Session(this.#exchange, waits)
-    try {
-      const here = session.peek(cid)
-      if (here !== undefined) return here
-      session.request([singleNeed(cid)], plan)
-      return await session.wait(cid)
-    } finally {
-      session.close()
-    }
   }
 }

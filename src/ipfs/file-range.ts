@@ -2,12 +2,13 @@
 // bytes, a single block alone), and hands out the range's pieces in order. Sizes are checked wherever a child arrives.
 import type { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
-import { BLOCK_BYTES_MAX, DAG_DEPTH_MAX, RANGE_BLOCKS_MAX } from '../base/limits.ts'
+import { DAG_DEPTH_MAX, RANGE_BLOCKS_MAX } from '../base/limits.ts'
 import { CODE_DAG_PB } from '../verify/cid.ts'
 import { type VerifiedBytes, verifiedPart } from '../verify/verified-bytes.ts'
 import type { Need } from './block-source.ts'
 import { keyOf } from './block-key.ts'
 import type { Waits } from './blocks.ts'
+import { type ByteRange, needsBelow, rangePlan } from './file-needs.ts'
 import type { Exchange, JobPlan } from './exchange.ts'
 import { Session } from './session.ts'
 import { decodeFileNode, type FileNode } from './unixfs-node.ts'
@@ -19,11 +20,8 @@ export interface FileRoot {
   readonly node: FileNode
 }
 
-/** Bytes [from, to) of a leaf's content; `bytes` when they are here. */
-interface Piece {
-  readonly need: Need
-  readonly bytes: VerifiedBytes | null
-}
+/** Bytes that are here, or the leaf that brings them. */
+type Piece = VerifiedBytes | Need
 
 interface Walk {
   readonly pieces: Piece[]
@@ -33,31 +31,28 @@ interface Walk {
 
 export class FileRange {
   readonly #root: FileRoot
-  readonly #from: number
-  readonly #to: number
+  readonly #range: ByteRange
   readonly #session: Session
   readonly #exchange: Exchange
   readonly #plan: JobPlan
   readonly #ready: Promise<Piece[]>
 
   /** `keep`: whether whole leaves stay in memory for later reads; those that stick out of the range always do. */
-  constructor (exchange: Exchange, root: FileRoot, range: { from: number, to: number }, waits: Waits, keep: boolean) {
+  constructor (exchange: Exchange, root: FileRoot, range: ByteRange, waits: Waits, keep: boolean) {
     this.#root = root
-    this.#from = range.from
-    this.#to = range.to
+    this.#range = range
     this.#exchange = exchange
     this.#session = new Session(exchange, waits)
     this.#plan = {
-      target: { root: root.cid, names: [], scope: 'range' },
-      expand: (need, bytes) => this.#children(need, bytes),
-      keep: (need) => keep || need.base < this.#from || need.base + need.size > this.#to
+      ...rangePlan(root.cid, this.#range),
+      keep: (need) => keep || need.base < range.from || need.base + need.size > range.to
     }
     this.#ready = this.#resolve()
     this.#ready.catch(() => {}) // told to whoever reads
   }
 
   async * pieces (): AsyncGenerator<VerifiedBytes> {
-    for (const piece of await this.#ready) yield piece.bytes ?? await this.#leaf(piece.need)
+    for (const piece of await this.#ready) yield 'cid' in piece ? await this.#leaf(piece) : piece
   }
 
   close (): void {
@@ -79,53 +74,22 @@ export class FileRange {
   #visit (walk: Walk, node: FileNode, base: number, depth: number): void {
     if (depth > DAG_DEPTH_MAX) throw new SnapshotterError('LIMIT_EXCEEDED', `file ${this.#root.cid.toString()} is deeper than ${DAG_DEPTH_MAX} nodes`)
     const inlineEnd = base + node.inline.byteLength
-    if (this.#from < inlineEnd && this.#to > base && node.inline.byteLength > 0) {
-      const bytes = verifiedPart(node.inline, Math.max(this.#from - base, 0), Math.min(this.#to, inlineEnd) - base)
-      walk.pieces.push({ need: this.#need(this.#root.cid, base, node.inline.byteLength), bytes })
+    const { from, to } = this.#range
+    if (from < inlineEnd && to > base && inlineEnd > base) {
+      walk.pieces.push(verifiedPart(node.inline, Math.max(from - base, 0), Math.min(to, inlineEnd) - base))
     }
-    for (const need of this.#overlapping(node, base)) {
+    for (const need of needsBelow(node, base, this.#range)) {
       if (++walk.blocks > RANGE_BLOCKS_MAX) {
         throw new SnapshotterError('LIMIT_EXCEEDED', `file ${this.#root.cid.toString()} has over ${RANGE_BLOCKS_MAX} blocks in one range`)
       }
       const bytes = this.#session.peek(need.cid)
       if (bytes === undefined) {
         walk.missing.push(need)
-        walk.pieces.push({ need, bytes: null })
+        walk.pieces.push(need)
       } else {
         this.#visit(walk, this.#decode(need, bytes), need.base, depth + 1)
       }
     }
-  }
-
-  * #overlapping (node: FileNode, base: number): Generator<Need> {
-    const { starts, children } = node
-    let low = 0
-    let high = children
-    while (low < high) { // the first child that ends after `from`
-      const middle = (low + high) >>> 1
-      if (base + (starts[middle + 1] ?? 0) <= this.#from) low = middle + 1
-      else high = middle
-    }
-    for (let child = low; child < children; child++) {
-      const start = base + (starts[child] ?? 0)
-      const size = base + (starts[child + 1] ?? 0) - start
-      if (start >= this.#to) return
-      if (size > 0) yield this.#need(node.cid(child), start, size)
-    }
-  }
-
-  #need (cid: CID, base: number, size: number): Need {
-    const isNode = cid.code === CODE_DAG_PB
-    if (!isNode && size > BLOCK_BYTES_MAX) {
-      throw new SnapshotterError('BLOCK_INVALID', `file ${this.#root.cid.toString()} claims a block of ${size} bytes (${cid.toString()})`)
-    }
-    const from = Math.max(base, this.#from)
-    return { cid, base, size, from, to: Math.min(base + size, this.#to), deep: isNode && size > BLOCK_BYTES_MAX }
-  }
-
-  #children (need: Need, bytes: VerifiedBytes): Need[] {
-    const node = decodeFileNode(need.cid, bytes)
-    return node.children === 0 ? [] : [...this.#overlapping(node, need.base)].slice(0, RANGE_BLOCKS_MAX)
   }
 
   #decode (need: Need, bytes: VerifiedBytes): FileNode {

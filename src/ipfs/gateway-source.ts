@@ -51,7 +51,9 @@ export class GatewaySource implements BlockSource {
 
   async fetch (wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<void> {
     const cutBefore = attempts.some(({ source, code }) => source === this.name && code === 'CAR_TRUNCATED')
-    if (wants.target === null || cutBefore || !this.#offers('car') || !worthCar(wants)) return await this.#fetchBlocks(wants, attempts, waits)
+    if (wants.target === null || cutBefore || !this.#offers('car')) return await this.#fetchBlocks(wants, attempts, waits)
+    // One block alone, unless it turns out to be a node whose children are needed, too.
+    if (!worthCar(wants) && !await this.#fetchFirst(wants, attempts, waits)) return
 
     const outcome = await this.#attempt(attempts, waits, wants, async () => { await this.#fetchCar(wants, waits.signal) })
     // A path that a CAR cannot be made for may still have its first blocks.
@@ -85,6 +87,12 @@ export class GatewaySource implements BlockSource {
 
   #remember (refused: 'raw' | 'car'): void {
     this.#refused = { raw: 0, car: 0, [refused]: this.#clock.now() + FORMAT_MEMORY_MS }
+  }
+
+  /** The list's only block. True when it came, and with it the need for more. */
+  async #fetchFirst (wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<boolean> {
+    for (const [, { cid }] of wants.pending()) return await this.#fetchBlock(cid, wants, attempts, waits) === 'done' && wants.size > 0
+    return false
   }
 
   /** Single blocks, a few at a time, until all are here or the gateway shows that it has no more to give. */
@@ -131,7 +139,7 @@ export class GatewaySource implements BlockSource {
       }
       const rest = this.availableAt - this.#clock.now()
       if (rest > 0) {
-        record(new SnapshotterError('GATEWAY_RATE_LIMITED', `429, left alone for ${Math.ceil(rest / 1000)} s more`), false)
+        record(new SnapshotterError('GATEWAY_RATE_LIMITED', `it asked to be left alone for ${Math.ceil(rest / 1000)} s more`), false)
         return 'failed'
       }
       wants.begin()

@@ -75,7 +75,7 @@ function step (emit: (cid: CID) => Parsed | null, cid: CID, name: string): CID |
   return null
 }
 
-function below (emit: (cid: CID) => Parsed | null, node: Parsed, query: DagQuery, base: number): void {
+function below (emit: (cid: CID) => Parsed | null, node: Parsed, query: DagQuery, base: number, walked = new Set<string>()): void {
   const kind = node.unixfs?.type
   let at = base + (node.unixfs?.data?.byteLength ?? 0)
   for (const [index, link] of node.links.entries()) {
@@ -83,13 +83,15 @@ function below (emit: (cid: CID) => Parsed | null, node: Parsed, query: DagQuery
     const start = at
     at += size
     const inRange = query.range === null || (start <= query.range.to && start + size > query.range.from)
+    if (kind !== 'file' && walked.has(link.Hash.toString())) continue
+    walked.add(link.Hash.toString())
     if (kind === 'file' ? !inRange : query.scope === 'entity' && !(kind === 'hamt-sharded-directory' && link.Name?.length === 2)) continue
     const child = emit(link.Hash)
-    if (child !== null) below(emit, child, query, start)
+    if (child !== null) below(emit, child, query, start, walked)
   }
 }
 
-/** CARv1 header and sections, each a chunk of its own. */
+/** CARv1 header, then head and block of each section; blocks are not copied. */
 export function * carPieces (root: CID, blocks: Iterable<DagBlock>): Generator<Uint8Array> {
   const link = Buffer.concat([Buffer.from([0]), root.bytes])
   const header = Buffer.concat([
@@ -97,7 +99,10 @@ export function * carPieces (root: CID, blocks: Iterable<DagBlock>): Generator<U
     Buffer.from([0x67]), Buffer.from('version'), Buffer.from([1])
   ])
   yield Buffer.concat([varint(header.byteLength), header])
-  for (const { cid, bytes } of blocks) yield Buffer.concat([varint(cid.bytes.byteLength + bytes.byteLength), cid.bytes, bytes])
+  for (const { cid, bytes } of blocks) {
+    yield Buffer.concat([varint(cid.bytes.byteLength + bytes.byteLength), cid.bytes])
+    if (bytes.byteLength > 0) yield bytes
+  }
 }
 
 export function varint (value: number): Uint8Array {

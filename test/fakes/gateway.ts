@@ -193,8 +193,8 @@ async function send (knobs: Knobs, pieces: readonly Uint8Array[], response: Serv
     if (!response.write(piece)) await new Promise<void>((resolve) => { response.once('drain', resolve); gone.addEventListener('abort', () => { resolve() }) })
   }
   for (const piece of pieces) {
-    const bytes = Buffer.from(piece)
     const corrupt = (knobs.corruptAt ?? -1) - sent
+    const bytes = corrupt >= 0 && corrupt < piece.byteLength ? Buffer.from(piece) : piece
     if (corrupt >= 0 && corrupt < bytes.byteLength) bytes[corrupt] = (bytes[corrupt] ?? 0) ^ 1
     const stop = Math.min(knobs.stallAt ?? Infinity, knobs.cutAt?.bytes ?? Infinity) - sent
     const part = bytes.subarray(0, Math.max(0, Math.min(stop, bytes.byteLength)))

@@ -64,16 +64,25 @@ test('concurrent reads of one file give each reader its own range', async () => 
 })
 
 test('the first bytes of a deep file cost one request after opening it', async () => {
-  const content = vectorContent(3_000_000)
-  const { blocks, root } = await importContent(content, { chunker: fixedSize({ chunkSize: 25_000 }), layout: balanced({ maxChildrenPerNode: 3 }) })
+  const content = vectorContent(8_000_000)
+  const { blocks, root } = await importContent(content, { chunker: fixedSize({ chunkSize: 100_000 }), layout: balanced({ maxChildrenPerNode: 3 }) })
   const gateway = await gatewayOf(blocks)
   const file = await serviceOver([gateway]).openFile(root)
   expect(gateway.requests.length).toBe(1)
   await file.read(0, 25_000)
   await file.read(5_000, 12_000)
   expect(gateway.requests.length).toBe(2)
-  await file.read(2_990_000, 10_000)
+  await file.read(7_990_000, 10_000)
   expect(gateway.requests.map(({ format }) => format)).toEqual(['raw', 'car', 'car'])
+})
+
+test('a small child that turns out to be a node costs one request more', async () => {
+  const content = vectorContent(300_000)
+  const { blocks, root } = await importContent(content, { chunker: fixedSize({ chunkSize: 1_000 }), layout: balanced({ maxChildrenPerNode: 3 }) })
+  const gateway = await gatewayOf(blocks)
+  const file = await serviceOver([gateway]).openFile(root)
+  await file.read(299_500, 100)
+  expect(gateway.requests.map(({ format }) => format)).toEqual(['raw', 'raw', 'car'])
 })
 
 test('a range of known leaves is one CAR, one leaf is one raw block', async () => {
@@ -86,6 +95,14 @@ test('a range of known leaves is one CAR, one leaf is one raw block', async () =
   await file.read(0, content.byteLength)
   expect(gateway.requests.length).toBe(4) // root, leaf 1, leaf 0 alone, leaves 2 to 5
   expect(gateway.requests.at(-1)?.query.get('entity-bytes') ?? gateway.requests.at(-2)?.query.get('entity-bytes')).toBe('2097152:5242896')
+})
+
+test('a small file of many blocks is read in one request', async () => {
+  const content = vectorContent(300_001)
+  const { blocks, root } = await importContent(content, SHAPES['dag-pb leaves, CIDv0'])
+  const gateway = await gatewayOf(blocks)
+  expect(Buffer.from(await serviceOver([gateway]).readAll(root, 1 << 20)).equals(content)).toBe(true)
+  expect(gateway.requests.map(({ format }) => format)).toEqual(['car'])
 })
 
 test('a read into memory is bounded, a stream is not', async () => {

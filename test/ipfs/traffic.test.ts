@@ -123,7 +123,7 @@ describe('rate limits', () => {
     const { over } = timed([gateway])
     await failureOf(over.get(leaf(0)))
     const failure = await failureOf(over.get(leaf(1)))
-    expect(failure.line).toContain(`${gateway.host}: 429, left alone for 600 s more, 0 ms`)
+    expect(failure.line).toContain(`${gateway.host}: it asked to be left alone for 600 s more, 0 ms`)
     expect(gateway.requests.length).toBe(1)
   })
 
