@@ -118,7 +118,8 @@ bool Connections::receiveBody(Connection& connection) {
 bool Connections::flush(Connection& connection) {
   while (!connection.out.empty()) {
     const auto& front = connection.out.front();
-    const ssize_t count = ::send(connection.socket.get(), front.data() + connection.outOffset, front.size() - connection.outOffset, MSG_NOSIGNAL);
+    const size_t left = front.size() - connection.outOffset;
+    const ssize_t count = ::send(connection.socket.get(), front.data() + connection.outOffset, left, MSG_NOSIGNAL);
     if (count < 0) return errno == EAGAIN || errno == EINTR;
     connection.outOffset += static_cast<size_t>(count);
     connection.outBytes -= static_cast<size_t>(count);

@@ -54,7 +54,9 @@ FuseMount mountFuse(const std::string& directory) {
   mount.device = openFile("/dev/fuse", O_RDWR);
   const std::string data = "fd=" + std::to_string(mount.device.get()) + ",rootmode=40000,user_id=0,group_id=0,default_permissions";
   const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
-  if (::mount("ipfs-snapshotter", directory.c_str(), "fuse.ipfs-snapshotter", flags, data.c_str()) != 0) failErrno("cannot mount FUSE on " + directory);
+  if (::mount("ipfs-snapshotter", directory.c_str(), "fuse.ipfs-snapshotter", flags, data.c_str()) != 0) {
+    failErrno("cannot mount FUSE on " + directory);
+  }
   try {
     answerInit(mount);
   } catch (const Failure&) {

@@ -176,7 +176,8 @@ void Guardian::onWorkerEnd(int status) {
   connectionGone_ = gone;
   if (gone && stopping_) return;  // unmounting is what we asked for
   logEvent("a worker ended", {{"status", std::to_string(status)}, {"restarts", std::to_string(restarts_)}});
-  const bool hopeless = gone || readyPipe_ || (!parts_.mount.canResend && !stopping_) || tooManyDeaths(killed ? kKilledWeight : kCrashWeight);
+  const bool lostRequests = !parts_.mount.canResend && !stopping_;
+  const bool hopeless = gone || readyPipe_ || lostRequests || tooManyDeaths(killed ? kKilledWeight : kCrashWeight);
   if (hopeless) {
     logEvent("giving up: the FUSE connection ends", {});
     ended_ = true;

@@ -23,7 +23,8 @@ uint64_t neededBytes(const Supply& supply) {
   uint64_t needed = 0;
   for (uint32_t chunk = supply.first; chunk < supply.first + supply.count; chunk++) {
     const ChunkRecord record = table.chunk(chunk);
-    needed = supply.encoding == kRaw ? needed + record.size : std::max<uint64_t>(needed, record.innerOffset + static_cast<uint64_t>(record.size));
+    const uint64_t innerEnd = record.innerOffset + static_cast<uint64_t>(record.size);
+    needed = supply.encoding == kRaw ? needed + record.size : std::max(needed, innerEnd);
   }
   return needed;
 }

@@ -68,7 +68,8 @@ void runWorker() {
   auto& worker = *new Worker;
   const LinkMessage start = takeTables(worker);
   if (start.node == 1) worker.waits.drain();
-  auto* control = new Control(kWorkerListenerFd, {start.value, kWorkerLinkFd}, worker.registry, worker.waits, worker.session, worker.counters);
+  auto* control = new Control(kWorkerListenerFd, {start.value, kWorkerLinkFd}, worker.registry, worker.waits, worker.session,
+                              worker.counters);
   worker.fetcher.target = control;
   worker.session.setReadDeadline(kDefaultReadDeadlineMs);
   worker.session.resend();

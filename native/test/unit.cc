@@ -1,20 +1,13 @@
-// Unit tests of the native program's parts that a process test cannot reach one by one: parsers, inflation, parking, the
-// spare store. Prints one line per failed check and the count; exit status 1 when any failed. Built with ASan and UBSan.
-#include "../frames.hh"
-#include "../inflate.hh"
-#include "../mountinfo.hh"
-#include "../waits.hh"
+// Unit tests of the native program's parts that a process test cannot reach one by one. Prints one line per failed check and
+// the count; exit status 1 when any failed.
+#include "unit.hh"
 
-#include <algorithm>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <zlib.h>
 
 namespace {
-
 int checks = 0;
 int failures = 0;
+}  // namespace
 
 void check(bool holds, const std::string& claim) {
   checks++;
@@ -23,247 +16,15 @@ void check(bool holds, const std::string& claim) {
   std::printf("FAILED: %s\n", claim.c_str());
 }
 
-template <typename Action>
-int errorOf(Action action) {
-  try {
-    action();
-    return 0;
-  } catch (const Failure& failure) {
-    return failure.error;
-  }
-}
-
-std::vector<uint8_t> gzip(const std::vector<uint8_t>& bytes) {
-  z_stream stream{};
-  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  std::vector<uint8_t> out(deflateBound(&stream, bytes.size()) + 64);
-  stream.next_in = const_cast<Bytef*>(bytes.data());
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = out.data();
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
 std::vector<uint8_t> pattern(size_t size, uint32_t seed) {
   std::vector<uint8_t> bytes(size);
   for (auto& byte : bytes) byte = static_cast<uint8_t>((seed = seed * 1664525 + 1013904223) >> 24);
   return bytes;
 }
 
-void testMountInfo() {
-  check(decodeMountField("a\\040b\\011c\\012d\\134e") == "a b\tc\nd\\e", "octal escapes are decoded");
-  check(decodeMountField("\\04") == "\\04" && decodeMountField("x\\999") == "x\\999", "what is no escape stays");
-  check(decodeMountField("\\040") == " ", "an escape may be all there is");
-  const auto entries = parseMountInfo(
-      "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 shared:2 - ext3 /dev/root rw\nnonsense\n"
-      "37 35 0:44 / /x ro - fuse.ipfs-snapshotter ipfs-snapshotter ro\n38 35 0:45 / /y ro -\n");
-  check(entries.size() == 2, "lines that are cut or foreign are skipped");
-  check(entries[0].point == "/mnt 2" && entries[0].type == "ext3" && entries[0].major == 98, "optional fields are stepped over");
-  check(entries[1].minor == 44 && entries[1].type == "fuse.ipfs-snapshotter", "no optional field is fine");
-  check(isBelow("/a/b", "/a") && !isBelow("/a", "/a") && !isBelow("/ab", "/a") && !isBelow("/a/", "/a") && isBelow("/a", "/"), "below is strict");
-}
-
-void testFrames() {
-  ByteWriter writer = beginFrame(FrameType::kResult, 7);
-  writer.number<int32_t>(-5).string("hello");
-  const auto frame = finishFrame(writer);
-  ByteReader reader(frame);
-  check(reader.number<uint32_t>() == frame.size() - 4, "a frame's length is of what follows");
-  check(reader.number<uint8_t>() == 6 && reader.number<uint8_t>() == 0 && reader.number<uint16_t>() == 0, "type and zeros");
-  check(reader.number<uint32_t>() == 7 && reader.number<int32_t>() == -5 && reader.string() == "hello", "id and body");
-  check(errorOf([&] { reader.number<uint8_t>(); }) == EPROTO, "reading past the end is refused");
-  const std::vector<uint8_t> lying = {0xff, 0xff, 'a'};
-  check(errorOf([&] { ByteReader(lying).string(); }) == EPROTO, "a string longer than its frame is refused");
-  check(errorOf([&] { ByteReader(lying).end(); }) == EPROTO, "bytes left over are refused");
-}
-
-void testInflate() {
-  for (const size_t size : {size_t{1}, size_t{4096}, size_t{70000}, size_t{3000000}}) {
-    const auto bytes = pattern(size, 1);
-    check(inflateGzip(gzip(bytes), size) == bytes, "a member of " + std::to_string(size) + " bytes");
-    const std::vector<uint8_t> half(bytes.begin(), bytes.begin() + static_cast<long>((size + 1) / 2));
-    check(inflateGzip(gzip(bytes), half.size()) == half, "the start of a member of " + std::to_string(size) + " bytes");
-    check(inflateGzip(gzip(bytes), size + 1).empty(), "a member that is one byte too short");
-  }
-  const auto one = pattern(50000, 2);
-  const auto two = pattern(60000, 3);
-  auto joined = gzip(one);
-  const auto second = gzip(two);
-  joined.insert(joined.end(), second.begin(), second.end());
-  check(inflateGzip(joined, one.size()) == one, "members that follow are ignored");
-  auto both = one;
-  both.insert(both.end(), two.begin(), two.end());
-  check(inflateGzip(joined, both.size()) == both, "members that follow are inflated when needed");
-  for (size_t cut = 0; cut < second.size(); cut += 997) {
-    check(inflateGzip(std::span(second).first(cut), two.size()).empty(), "a member cut at " + std::to_string(cut));
-  }
-  check(inflateGzip(pattern(5000, 4), 100).empty(), "noise");
-}
-
-Fd tableOf(const std::vector<std::vector<uint8_t>>& chunks) {
-  std::vector<uint8_t> bytes(128 + 80 * chunks.size());
-  const auto put = [&](size_t at, auto value) { std::memcpy(bytes.data() + at, &value, sizeof value); };
-  std::memcpy(bytes.data(), "IPSNAPT1", 8);
-  put(24, static_cast<uint32_t>(chunks.size()));
-  put(28, kLeafBytes);
-  uint64_t offset = 0;
-  for (size_t index = 0; index < chunks.size(); index++) {
-    const size_t at = 128 + 80 * index;
-    put(at, offset);
-    put(at + 8, static_cast<uint32_t>(chunks[index].size()));
-    const Sha256 digest = sha256(chunks[index].data(), chunks[index].size());
-    std::memcpy(bytes.data() + at + 32, digest.data(), digest.size());
-    offset = (offset + chunks[index].size() + 4095) / 4096 * 4096;
-  }
-  put(8, offset);
-  TableBuilder builder;
-  builder.append(bytes);
-  return builder.seal();
-}
-
-struct RecordingFetcher final : Fetcher {
-  struct Call {
-    std::string file;
-    std::vector<Run> runs;
-    uint32_t needId;
-  };
-  std::vector<Call> calls;
-  void fetch(const std::string& file, const std::vector<Run>& runs, uint32_t needId) override { calls.push_back({file, runs, needId}); }
-};
-
-struct Bench {
-  std::string directory = std::filesystem::temp_directory_path() / ("native-unit-" + std::to_string(::getpid()));
-  Counters counters;
-  Spare spare;
-  RecordingFetcher fetcher;
-  Registry registry{spare, counters};
-  Waits waits{fetcher, counters};
-  std::vector<std::vector<uint8_t>> chunks = {pattern(100, 5), pattern(200000, 6), pattern(65536, 7), pattern(1, 8)};
-  FilePtr file = registry.add("a", directory, Table::open(tableOf(chunks)), 20);
-
-  ~Bench() { std::filesystem::remove_all(directory); }
-
-  WaiterPtr waiter(int& outcome, uint32_t needId = 0) {
-    auto waiter = std::make_shared<Waiter>();
-    waiter->file = file;
-    waiter->needId = needId;
-    waiter->connection = 1;
-    waiter->unique = 1000;
-    waiter->finish = [&outcome](int error) { outcome = error; };
-    return waiter;
-  }
-};
-
-constexpr int kStillWaiting = -1;
-
-void testStore() {
-  Bench bench;
-  Store& store = *bench.file->store;
-  std::vector<uint8_t> out(200000);
-  check(!store.read(1, 0, 10, out.data()), "an empty cache misses");
-  auto wrong = bench.chunks[1];
-  wrong[150000] ^= 1;
-  check(!store.keep(1, wrong.data()) && !store.isGood(1), "wrong bytes are not kept");
-  check(store.keep(1, bench.chunks[1].data()) && store.isGood(1), "right bytes are");
-  check(store.read(1, 60000, 10000, out.data()) && std::equal(out.begin(), out.begin() + 10000, bench.chunks[1].begin() + 60000), "a read over a leaf's border");
-  check(store.read(1, 199999, 1, out.data()) && out[0] == bench.chunks[1][199999], "the last byte");
-  check(store.totals().chunks == 1 && store.totals().bytes == 200000, "totals count what is there");
-  Store fresh(bench.directory, bench.file->table, bench.spare, bench.counters);
-  check(!fresh.isGood(1) && fresh.verify(1) && fresh.isGood(1), "a successor checks before it believes");
-  std::filesystem::resize_file(bench.directory + "/data", 10);
-  check(!store.read(1, 0, 10, out.data()) && bench.counters.violations == 1, "a cut file is a counted miss");
-  check(store.keep(1, bench.chunks[1].data()) && store.read(1, 0, 200000, out.data()), "what lied once is served from memory too");
-}
-
-void testSpare() {
-  Spare spare;
-  const int store = 0;
-  std::vector<uint8_t> big(16 * 1024 * 1024, 1);
-  uint8_t byte = 0;
-  for (uint32_t chunk = 0; chunk < 6; chunk++) spare.keep(&store, chunk, big.data(), big.size());
-  check(!spare.has(&store, 1) && spare.has(&store, 2) && spare.has(&store, 5), "the oldest go beyond 64 MiB");
-  check(spare.read(&store, 5, 7, 1, &byte) && byte == 1 && !spare.read(&store, 0, 0, 1, &byte), "what is kept is read");
-  spare.forget(&store);
-  check(!spare.has(&store, 5), "a forgotten store has nothing");
-}
-
-void testWaits() {
-  Bench bench;
-  int one = kStillWaiting;
-  int two = kStillWaiting;
-  check(bench.waits.park(bench.waiter(one), {0, 1, 3}), "missing chunks park a read");
-  check(bench.waits.park(bench.waiter(two), {1, 2}), "another read parks too");
-  check(bench.fetcher.calls.size() == 2 && bench.fetcher.calls[0].runs.size() == 2, "runs are coalesced");
-  check(bench.fetcher.calls[1].runs.size() == 1 && bench.fetcher.calls[1].runs[0].first == 2, "what is asked for is not asked for again");
-  const auto arrive = [&](uint32_t chunk) {
-    bench.file->store->keep(chunk, bench.chunks[chunk].data());
-    bench.waits.arrived(*bench.file->store, chunk);
-  };
-  arrive(0);
-  arrive(1);
-  check(one == kStillWaiting && two == kStillWaiting, "a read waits for all of its chunks");
-  bench.waits.askAgain();
-  check(bench.fetcher.calls.size() == 4, "a new connection is asked for what is still missing");
-  arrive(3);
-  check(one == 0 && two == kStillWaiting && bench.counters.waitingReads == 1, "the last chunk ends the wait");
-  bench.waits.failed(*bench.file->store, 0, 2, ETIMEDOUT);
-  check(two == kStillWaiting, "failure of chunks that are here already fails nobody");
-  bench.waits.failed(*bench.file->store, 2, 1, ETIMEDOUT);
-  check(two == ETIMEDOUT && bench.counters.waitingReads == 0, "failure ends the wait with its errno");
-  int three = kStillWaiting;
-  check(!bench.waits.park(bench.waiter(three), {0, 1}), "chunks that arrived meanwhile park nobody");
-}
-
-void testEndsOfWaits() {
-  Bench bench;
-  int need = kStillWaiting;
-  int read = kStillWaiting;
-  bench.waits.park(bench.waiter(need, 9), {2});
-  bench.waits.park(bench.waiter(read), {2});
-  check(bench.fetcher.calls.size() == 2 && bench.fetcher.calls[0].needId == 9 && bench.fetcher.calls[1].needId == 0, "a read asks again for what only a need wanted");
-  bench.waits.dropNeeds(1);
-  bench.waits.interrupt(1000);
-  check(need == kStillWaiting && read == EINTR, "needs go silently with their connection, INTERRUPT ends a read");
-  bench.waits.interrupt(1000);
-  int early = kStillWaiting;
-  bench.waits.park(bench.waiter(early), {2});
-  check(early == EINTR, "an INTERRUPT that overtook its read counts");
-  int late = kStillWaiting;
-  auto waiter = bench.waiter(late);
-  waiter->deadline = 100;
-  bench.waits.park(waiter, {2});
-  bench.waits.expire(99);
-  check(late == kStillWaiting, "before its deadline a read waits");
-  bench.waits.expire(100);
-  check(late == EIO, "at its deadline it ends");
-  int removed = kStillWaiting;
-  bench.waits.park(bench.waiter(removed), {2});
-  bench.waits.failFile(bench.registry.remove("a"), EIO);
-  int after = kStillWaiting;
-  bench.waits.park(bench.waiter(after), {2});
-  check(removed == EIO && after == EIO, "a removed file ends its reads, also those that come late");
-  Bench other;
-  int drained = kStillWaiting;
-  other.waits.park(other.waiter(drained), {2});
-  other.waits.drain();
-  int refused = kStillWaiting;
-  other.waits.park(other.waiter(refused), {2});
-  check(drained == EIO && refused == EIO, "after draining nobody waits");
-}
-
-}  // namespace
-
 int main() {
-  testMountInfo();
-  testFrames();
-  testInflate();
-  testStore();
-  testSpare();
-  testWaits();
-  testEndsOfWaits();
+  testParsers();
+  testStores();
   std::printf("%d checks, %d failed\n", checks, failures);
   return failures == 0 ? 0 : 1;
 }

@@ -129,7 +129,8 @@ export class DataPlane {
     for (; table.byteLength - at > TABLE_PART_BYTES; at += TABLE_PART_BYTES) {
       parts.push(encodeFrame(FRAME.ADD_PART, 0, text(name), table.subarray(at, at + TABLE_PART_BYTES)))
     }
-    const { error, reason } = resultOf(await this.#ask(FRAME.ADD_FILE, [text(name), text(cacheDirectory), table.subarray(at)], { before: parts }))
+    const body = [text(name), text(cacheDirectory), table.subarray(at)]
+    const { error, reason } = resultOf(await this.#ask(FRAME.ADD_FILE, body, { before: parts }))
     if (error === EEXIST) throw new SnapshotterError('ALREADY_EXISTS', `data plane file ${name}: ${reason}`)
     if (error !== 0) throw new SnapshotterError('MOUNT_FAILED', `data plane file ${name} (errno ${error}): ${reason}`)
   }
@@ -172,7 +173,9 @@ export class DataPlane {
   /** Resolves when the chunks are in the cache; misses come as background fetches. @throws DATA_PLANE_DOWN when they failed. */
   async need (name: string, first: number, count: number, signal?: AbortSignal): Promise<void> {
     const { error, reason } = resultOf(await this.#ask(FRAME.NEED, [text(name), u32(first, count)], { signal, patient: true }))
-    if (error !== 0) throw new SnapshotterError('DATA_PLANE_DOWN', `chunks ${first}…${first + count - 1} of ${name} (errno ${error}): ${reason}`)
+    if (error === 0) return
+    const chunks = `chunks ${first} to ${first + count - 1} of ${name}`
+    throw new SnapshotterError('DATA_PLANE_DOWN', `${chunks} (errno ${error}): ${reason}`)
   }
 
   /** Has the guardian unmount everything below the state directory and end. */

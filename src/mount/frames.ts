@@ -21,7 +21,9 @@ export interface Frame {
 /** The pieces of one frame, payloads not copied. @throws LIMIT_EXCEEDED when it is longer than the worker accepts. */
 export function encodeFrame (type: number, id: number, ...body: readonly Uint8Array[]): Uint8Array[] {
   const length = body.reduce((sum, part) => sum + part.byteLength, HEAD_BYTES)
-  if (length > FRAME_BYTES_MAX) throw new SnapshotterError('LIMIT_EXCEEDED', `a frame of ${length} bytes; the data plane takes ${FRAME_BYTES_MAX}`)
+  if (length > FRAME_BYTES_MAX) {
+    throw new SnapshotterError('LIMIT_EXCEEDED', `a frame of ${length} bytes; the data plane takes ${FRAME_BYTES_MAX}`)
+  }
   const head = Buffer.alloc(4 + HEAD_BYTES)
   head.writeUInt32LE(length, 0)
   head.writeUInt8(type, 4)

@@ -1,6 +1,5 @@
 // Frames that break the protocol close their connection and nothing else; random bytes never bring the worker down.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -82,27 +81,11 @@ suite('a client that breaks the protocol', () => {
     await stillServes()
   })
 
-  test('more supplies than can be stored at once wait in the socket, not in memory', async () => {
-    const big = await plane.addFile('big', [16 * 1024 * 1024])
-    const supply = Buffer.concat(encodeFrame(FRAME.SUPPLY, 0, text('big'), Buffer.alloc(4), u32(0, 1), big.chunks[0]?.bytes ?? Buffer.alloc(0)))
-    const socket = connect({ path: join(plane.state, 'data.sock') })
-    socket.on('error', () => {})
-    socket.resume()
-    socket.write(HELLO)
-    for (let round = 0; round < 30; round++) socket.write(supply)
-    const sent = new Promise((resolve) => socket.once('close', resolve))
-    socket.end()
-    await sent
-    await stillServes()
-    const status = readFileSync(`/proc/${worker}/status`, 'utf8')
-
-    if (process.env['IPFS_SNAPSHOTTER_NATIVE'] === undefined) expect(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1])).toBeLessThan(160 * 1024)
-  })
-
   test('random frames never bring the worker down', async () => {
     const body = fc.oneof(
       fc.uint8Array({ maxLength: 200 }),
-      fc.tuple(fc.constantFrom('a', 'b', '', '..', 'x'.repeat(300)), fc.uint8Array({ maxLength: 60 })).map(([name, rest]) => Buffer.concat([text(name), rest])),
+      fc.tuple(fc.constantFrom('a', 'b', '', '..', 'x'.repeat(300)), fc.uint8Array({ maxLength: 60 }))
+        .map(([name, rest]) => Buffer.concat([text(name), rest])),
       fc.tuple(fc.constantFrom(0, 1, 2, 255), fc.nat(4), fc.nat(4), fc.uint8Array({ maxLength: 400 }))
         .map(([encoding, first, count, rest]) => Buffer.concat([text('a'), Buffer.from([encoding, 0, 0, 0]), u32(first, count), rest]))
     )

@@ -209,7 +209,8 @@ suite('the data plane', () => {
   test('holds a layer of 24,000 entries in 24 MiB', async () => {
     const bytes = Buffer.alloc(3000, 7)
     const digest = createHash('sha256').update(bytes).digest()
-    const chunks = Array.from({ length: 24_000 }, (_, index) => ({ dataOffset: index * 4096, size: 3000, innerOffset: 0, offset: index, length: 1, digest, bytes }))
+    const chunks = Array.from({ length: 24_000 }, (_, index) => (
+      { dataOffset: index * 4096, size: 3000, innerOffset: 0, offset: index, length: 1, digest, bytes }))
     const file = await plane.addFile('a', [], { chunks, prefixBlocks: 540 })
     for (let first = 0; first < 24_000; first += 2000) {
       await plane.plane.supply('a', 'raw', first, 2000, Buffer.alloc(3000 * 2000, 7))

@@ -8,7 +8,9 @@ import { encodeTable, type TableChunk } from '../../src/mount/table.ts'
 
 describe('frames', () => {
   test('survive any cut of the stream', () => {
-    fc.assert(fc.property(fc.array(fc.tuple(fc.nat(255), fc.nat(0xffffffff), fc.uint8Array({ maxLength: 300 }))), fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1 }), (list, cuts) => {
+    const frames = fc.array(fc.tuple(fc.nat(255), fc.nat(0xffffffff), fc.uint8Array({ maxLength: 300 })))
+    const pieces = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1 })
+    fc.assert(fc.property(frames, pieces, (list, cuts) => {
       const stream = Buffer.concat(list.flatMap(([type, id, body]) => encodeFrame(type, id, body)))
       const parser = new FrameParser()
       const got: Frame[] = []

@@ -35,6 +35,8 @@ export interface TestFile {
 export interface Asked { readonly name: string, readonly first: number, readonly count: number, readonly background: boolean }
 export type Range = readonly [file: TestFile, offset: number, length: number]
 
+interface FileOptions { readonly prefixBlocks?: number, readonly cache?: string, readonly chunks?: readonly TestChunk[] }
+
 export class DataPlaneFixture {
   readonly state: string
   readonly native: NativeProgram
@@ -69,7 +71,7 @@ export class DataPlaneFixture {
   }
 
   /** A file of random chunks of these sizes, 4096-aligned, a hole of one block after each; prefix in blocks. */
-  async addFile (name: string, sizes: readonly number[], options: { prefixBlocks?: number, cache?: string, chunks?: readonly TestChunk[] } = {}): Promise<TestFile> {
+  async addFile (name: string, sizes: readonly number[], options: FileOptions = {}): Promise<TestFile> {
     const chunks = options.chunks ?? makeChunks(sizes)
     const last = chunks.at(-1)
     const dataSize = last === undefined ? 4096 : last.dataOffset + last.size
@@ -134,13 +136,13 @@ export class DataPlaneFixture {
     return (await this.plane.status()).waitingReads
   }
 
-  /** SIGKILL once all supplies are acknowledged (else they would be sent again to the successor); resolves when its successor talks to us. Returns the killed pid. */
+  /** SIGKILL once all supplies are acknowledged: others are sent again to the successor. */
   async killSettledWorker (): Promise<number> {
     await until(() => this.plane.unacknowledgedBytes === 0)
     return await this.killWorker()
   }
 
-  /** SIGKILL, whatever is under way. */
+  /** SIGKILL, whatever is under way; resolves with the killed pid when its successor talks to us. */
   async killWorker (): Promise<number> {
     const pid = this.plane.worker?.pid ?? 0
     if (pid === 0) throw new Error('no worker is connected')
