@@ -1,4 +1,5 @@
-// Implementation of fuse_mount.hh. No allow_other: EROFS reads through an open file, and nobody else has business here.
+// Implementation of fuse_mount.hh. allow_other for root with another group than 0;
+// the modes (0500, 0400) keep everybody else out.
 #include "fuse_mount.hh"
 
 #include "fuse_wire.hh"
@@ -52,7 +53,7 @@ void answerInit(FuseMount& mount) {
 FuseMount mountFuse(const std::string& directory) {
   FuseMount mount;
   mount.device = openFile("/dev/fuse", O_RDWR);
-  const std::string data = "fd=" + std::to_string(mount.device.get()) + ",rootmode=40000,user_id=0,group_id=0,default_permissions";
+  const std::string data = "fd=" + std::to_string(mount.device.get()) + ",rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions";
   const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
   if (::mount("ipfs-snapshotter", directory.c_str(), "fuse.ipfs-snapshotter", flags, data.c_str()) != 0) {
     failErrno("cannot mount FUSE on " + directory);

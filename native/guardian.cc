@@ -204,6 +204,7 @@ void Guardian::beginStop() {
   if (link_) sendLink(link_.get(), {LinkKind::kDrain, 0, 0, "", "", Fd()});
   unmounter_ = ::fork();
   if (unmounter_ != 0) return;
+  parts_.mount.device.reset();  // else our own hanging umount(2) would keep alive the connection that it waits for
   try {
     unmountTree(state_);
     ::_exit(0);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr uint64_t kAttributesValidSeconds = 3600;  // a node's size never changes; names are looked up each time
 constexpr int kServeAttempts = 16;                  // chunks may arrive while a read is being parked; more is a livelock
+constexpr size_t kKeptBufferBytes = 256 * 1024;     // EROFS reads 128 KiB at a time
 constexpr uint32_t kOpenNoFlush = 1u << 5;          // FOPEN_NOFLUSH, Linux 5.18
 
 fuse_attr attributesOf(uint64_t node, const File* file) {
@@ -199,23 +200,26 @@ void Session::readFile(const fuse_in_header& header, const uint8_t* body, size_t
 }
 
 void Session::serve(const Request& request) {
-  thread_local std::vector<uint8_t> buffer;
-  if (buffer.size() < request.size) buffer.resize(request.size);
+  thread_local std::vector<uint8_t> kept(kKeptBufferBytes);
+  std::unique_ptr<uint8_t[]> large;  // many threads, each with a buffer for the largest READ, would be much memory
+  if (request.size > kept.size()) large = std::make_unique_for_overwrite<uint8_t[]>(request.size);
   for (int attempt = 0; attempt < kServeAttempts; attempt++) {
-    const auto missing = fill(request, buffer.data());
-    if (missing.empty()) {
-      counters_.bytesServed += request.size;
-      request.file->readBytes += request.size;
-      return reply(request.unique, buffer.data(), request.size);
-    }
-    bool again = false;
-    park(request, missing, again);
-    if (!again) return;
+    if (answer(request, large ? large.get() : kept.data())) return;
   }
   replyError(request.unique, EIO);
 }
 
-void Session::park(const Request& request, const std::vector<uint32_t>& missing, bool& again) {
+// False when it missed and everything missing arrived while it was about to be parked.
+bool Session::answer(const Request& request, uint8_t* buffer) {
+  const auto missing = fill(request, buffer);
+  if (!missing.empty()) return park(request, missing);
+  counters_.bytesServed += request.size;
+  request.file->readBytes += request.size;
+  reply(request.unique, buffer, request.size);
+  return true;
+}
+
+bool Session::park(const Request& request, const std::vector<uint32_t>& missing) {
   auto waiter = std::make_shared<Waiter>();
   waiter->file = request.file;
   waiter->unique = request.unique;
@@ -224,31 +228,40 @@ void Session::park(const Request& request, const std::vector<uint32_t>& missing,
     if (error == 0) serve(request);
     else replyError(request.unique, error);
   };
-  again = !waits_.park(waiter, missing);
+  return waits_.park(waiter, missing);
 }
 
 // Returns the chunks that are missing; when there are none, every byte of `out` was set: prefix, checked chunk bytes, or zeros.
 std::vector<uint32_t> Session::fill(const Request& request, uint8_t* out) {
-  const Table& table = *request.file->table;
-  const auto prefix = table.prefix();
+  const auto prefix = request.file->table->prefix();
   const uint64_t end = request.offset + request.size;
-  std::memset(out, 0, request.size);
+  size_t done = 0;
   if (request.offset < prefix.size()) {
-    std::memcpy(out, prefix.data() + request.offset, std::min<uint64_t>(prefix.size() - request.offset, request.size));
+    done = std::min<uint64_t>(prefix.size() - request.offset, request.size);
+    std::memcpy(out, prefix.data() + request.offset, done);
   }
+  if (end <= prefix.size()) return {};
+  return fillData(request, request.offset + done - prefix.size(), end - prefix.size(), out + done);
+}
+
+std::vector<uint32_t> Session::fillData(const Request& request, uint64_t dataStart, uint64_t dataEnd, uint8_t* out) {
+  const Table& table = *request.file->table;
   std::vector<uint32_t> missing;
-  if (end <= prefix.size()) return missing;
-  const uint64_t dataStart = std::max<uint64_t>(request.offset, prefix.size()) - prefix.size();
-  const uint64_t dataEnd = end - prefix.size();
+  uint64_t at = dataStart;
+  const auto zeroUntil = [&](uint64_t to) {
+    std::memset(out + (at - dataStart), 0, to - at);
+    at = to;
+  };
   for (uint32_t chunk = table.firstEndingAfter(dataStart); chunk < table.chunkCount(); chunk++) {
     const ChunkRecord record = table.chunk(chunk);
     if (record.dataOffset >= dataEnd) break;
-    const uint64_t first = std::max(dataStart, record.dataOffset);
+    zeroUntil(std::max(at, record.dataOffset));
     const uint64_t last = std::min(dataEnd, record.dataOffset + record.size);
-    uint8_t* target = out + (first + prefix.size() - request.offset);
-    const auto from = static_cast<uint32_t>(first - record.dataOffset);
-    if (!request.file->store->read(chunk, from, static_cast<uint32_t>(last - first), target)) missing.push_back(chunk);
+    const auto from = static_cast<uint32_t>(at - record.dataOffset);
+    if (!request.file->store->read(chunk, from, static_cast<uint32_t>(last - at), out + (at - dataStart))) missing.push_back(chunk);
+    at = last;
   }
+  zeroUntil(dataEnd);
   return missing;
 }
 

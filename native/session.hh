@@ -36,8 +36,10 @@ class Session {
   void statFileSystem(const fuse_in_header& header);
 
   void serve(const Request& request);
-  void park(const Request& request, const std::vector<uint32_t>& missing, bool& again);
+  bool park(const Request& request, const std::vector<uint32_t>& missing);
+  bool answer(const Request& request, uint8_t* buffer);
   std::vector<uint32_t> fill(const Request& request, uint8_t* out);
+  std::vector<uint32_t> fillData(const Request& request, uint64_t dataStart, uint64_t dataEnd, uint8_t* out);
 
   void reply(uint64_t unique, const void* data, size_t length);
   void replyError(uint64_t unique, int error);

@@ -158,9 +158,10 @@ bool Store::keep(uint32_t chunk, const uint8_t* bytes) {
   if (!equals(sha256(bytes, record.size), record.sha256)) return false;
   if (record.leaves() > 1 && leaves_[chunk] == nullptr) publishLeaves(chunk, hashLeaves(record, bytes));
   const bool stored = writeData(record, bytes) && setHint(chunk, 1);
+  const int error = errno;
   if (!stored || states_[chunk] == kLied) spare_.keep(this, chunk, bytes, record.size);
   if (!stored && !writeFailed_.exchange(true)) {
-    logEvent("cannot write to the cache, going on from memory", {{"path", directory_}, {"error", errnoName(errno)}});
+    logEvent("cannot write to the cache, going on from memory", {{"path", directory_}, {"error", errnoName(error)}});
   }
   if (stored) {
     writeFailed_ = false;

@@ -56,6 +56,7 @@ interface ConnectOptions {
   readonly readDeadlineMs: number
 }
 
+const ENOENT = 2
 const EEXIST = 17
 const EBADMSG = 74
 const EIO = 5
@@ -252,7 +253,7 @@ export class DataPlane {
 
   #supplied (name: string, first: number, count: number, error: number, reason: string): void {
     this.#outstanding.settle(name, first, count)
-    if (error === 0) return
+    if (error === 0 || error === ENOENT) return // the file was removed meanwhile
     const event = error === EBADMSG ? 'supplied chunks do not match their digests' : 'supplied chunks were not taken'
     this.#log.error({ name, first, count, errno: error, reason }, event)
     if (error === EBADMSG) this.#rejectedHandler?.(name, first, count, reason)
