@@ -18,7 +18,9 @@ export interface ContainerdInit {
   readonly signal?: AbortSignal
 }
 
-type Stub = Client & Record<string, (request: object, metadata: GrpcMetadata, options: CallOptions, answer: (error: Error | null, value: unknown) => void) => { cancel: () => void }>
+type Answer = (error: Error | null, value: unknown) => void
+type UnaryMethod = (request: object, metadata: GrpcMetadata, options: CallOptions, answer: Answer) => { cancel: () => void }
+type Stub = Client & Record<string, UnaryMethod>
 export type WriteCall = ClientDuplexStream<WriteRequest, WriteResponse>
 
 export class ContainerdClient {
@@ -117,14 +119,14 @@ export class ContainerdClient {
     this.#stubs.clear()
   }
 
-  async #call<Answer> (service: ServiceName, method: string, request: object, lease = '', deadlineMs = CONTAINERD_CALL_DEADLINE_MS): Promise<Answer> {
+  async #call<Result> (service: ServiceName, method: string, request: object, lease = '', deadlineMs = CONTAINERD_CALL_DEADLINE_MS): Promise<Result> {
     const signal = this.#signal
     signal?.throwIfAborted()
-    return await new Promise<Answer>((resolve, reject) => {
+    return await new Promise<Result>((resolve, reject) => {
       const options = { deadline: systemClock.now() + deadlineMs }
       const call = this.#stub(service)[method]?.(request, this.#metadata(lease), options, (error, value) => {
         signal?.removeEventListener('abort', onAbort)
-        if (error === null) resolve(value as Answer)
+        if (error === null) resolve(value as Result)
         else reject(signal?.aborted === true ? signal.reason as Error : this.#explain(error, method))
       })
       const onAbort = (): void => call?.cancel()

@@ -72,11 +72,13 @@ export async function pullImage (init: PullImageInit): Promise<PulledImage> {
 async function requirePlugin (client: ContainerdClient, { snapshotter, snapshotterAddress }: PullImageInit): Promise<void> {
   const [plugin] = await client.plugins(`type==io.containerd.snapshotter.v1,id==${snapshotter}`)
   if (plugin === undefined) {
-    throw new SnapshotterError('FAILED_PRECONDITION', `containerd at ${client.address} has no snapshotter ${snapshotter}; add [proxy_plugins.${snapshotter}] to its configuration and restart it`)
+    const hint = `add [proxy_plugins.${snapshotter}] to its configuration and restart it`
+    throw new SnapshotterError('FAILED_PRECONDITION', `containerd at ${client.address} has no snapshotter ${snapshotter}; ${hint}`)
   }
   const leadsTo = plugin.exports['address']
   if (leadsTo !== undefined && snapshotterAddress !== undefined && leadsTo !== snapshotterAddress) {
-    throw new SnapshotterError('FAILED_PRECONDITION', `containerd's proxy plugin ${snapshotter} leads to ${leadsTo}, our daemon listens on ${snapshotterAddress}`)
+    throw new SnapshotterError('FAILED_PRECONDITION',
+      `containerd's proxy plugin ${snapshotter} leads to ${leadsTo}, our daemon listens on ${snapshotterAddress}`)
   }
 }
 
@@ -107,7 +109,8 @@ async function verifyUnderLease (client: ContainerdClient, blobs: readonly Blob[
     const info = await client.contentInfo(digest)
     const missing = Object.keys(labels).find((key) => info.labels[key] !== labels[key])
     if (info.size !== bytes.byteLength || missing !== undefined) {
-      throw new SnapshotterError('CONTAINERD', `blob ${digest} in containerd has ${info.size} bytes (wanted ${bytes.byteLength})${missing === undefined ? '' : ` and lacks label ${missing}`}`)
+      const lacks = missing === undefined ? '' : ` and lacks label ${missing}`
+      throw new SnapshotterError('CONTAINERD', `blob ${digest} in containerd has ${info.size} bytes (wanted ${bytes.byteLength})${lacks}`)
     }
   }
   await client.statSnapshot(snapshotter, chainId)

@@ -77,5 +77,6 @@ function labelsOf (plan: ImagePlan, layer: PlannedLayer, name: string): StringMa
 }
 
 function away (error: unknown, snapshotter: string): SnapshotterError {
-  return new SnapshotterError('UNAVAILABLE', `${asSnapshotterError(error).message}; does the daemon behind proxy plugin ${snapshotter} run?`, {}, { cause: error })
+  const hint = `does the daemon behind proxy plugin ${snapshotter} run?`
+  return new SnapshotterError('UNAVAILABLE', `${asSnapshotterError(error).message}; ${hint}`, {}, { cause: error })
 }

@@ -57,7 +57,9 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
   })
 
   const pull = async (init: Partial<PullImageInit> = {}): Promise<PulledImage> =>
-    await pullImage({ plan: image.plan, address: containerd.address, namespace: 'default', name: NAME, snapshotter: PLUGIN, snapshotterAddress: server.address, ...init })
+    await pullImage({
+      plan: image.plan, address: containerd.address, namespace: 'default', name: NAME, snapshotter: PLUGIN, snapshotterAddress: server.address, ...init
+    })
   const runContainer = async (namespace: string, name: string, id: string, ...command: string[]): Promise<string> =>
     await containerd.ctr('-n', namespace, 'run', '--rm', '--snapshotter', PLUGIN, name, id, ...command)
   const countOf = async (...args: string[]): Promise<number> =>
@@ -196,7 +198,8 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
     await new Promise((resolve) => call.once('data', resolve))
     call.cancel()
     await new Promise((resolve) => call.once('error', resolve))
-    await writeBlob(client, { ref: 'elsewhere', digest: config.digest, bytes: config.bytes, labels: { foreign: 'label' } }, 'others', new AbortController().signal)
+    const theirs = { ref: 'elsewhere', digest: config.digest, bytes: config.bytes, labels: { foreign: 'label' } }
+    await writeBlob(client, theirs, 'others', new AbortController().signal)
     await client.prepare({ snapshotter: PLUGIN, key: 'x', parent: '', labels: { 'containerd.io/snapshot.ref': image.plan.layers[0]?.chainId ?? '' } }, 'others')
       .catch(() => {})
     await client.createImage({ name: NAME, labels: { foreign: 'kept' }, target: { mediaType: config.mediaType, digest: config.digest, size: 1 } }, 'others')
@@ -204,7 +207,9 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
     await pull({ labels: { ours: 'set' } })
     await client.deleteLease('others', true)
     expect(await client.image(NAME)).toMatchObject({ labels: { foreign: 'kept', ours: 'set' }, target: { digest: index?.digest } })
-    expect((await client.contentInfo(config.digest)).labels).toMatchObject({ foreign: 'label', [`containerd.io/gc.ref.snapshot.${PLUGIN}`]: image.plan.layers.at(-1)?.chainId })
+    expect((await client.contentInfo(config.digest)).labels).toMatchObject({
+      foreign: 'label', [`containerd.io/gc.ref.snapshot.${PLUGIN}`]: image.plan.layers.at(-1)?.chainId
+    })
     client.close()
     await containerd.collectGarbage()
     expect(await leftovers()).toEqual([1, 3, 0, 2])
@@ -235,7 +240,9 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
   })
 
   run('says which plugin is missing or leads elsewhere', async () => {
-    await expect(pull({ snapshotter: 'nobody' })).rejects.toMatchObject({ code: 'FAILED_PRECONDITION', message: expect.stringContaining('no snapshotter nobody') })
+    await expect(pull({ snapshotter: 'nobody' })).rejects.toMatchObject({
+      code: 'FAILED_PRECONDITION', message: expect.stringContaining('no snapshotter nobody')
+    })
     await expect(pull({ address: join(folder, 'none.sock') })).rejects.toMatchObject({ code: 'CONTAINERD', message: expect.stringContaining('is it running?') })
     await server.stop()
     await expect(pull()).rejects.toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('proxy plugin ipfs') })

@@ -27,7 +27,11 @@ describe('the documents of a pull', () => {
     expect(blobs.map(({ ref }) => ref.split('-')[0])).toEqual(['index', 'manifest', 'config'])
     expect(blobs.map(({ labels }) => labels)).toEqual([
       { 'containerd.io/gc.ref.content.m.1': manifest.digest },
-      { 'containerd.io/gc.ref.content.config': config.digest, 'containerd.io/gc.ref.content.l.0': layers[0]?.digest, 'containerd.io/gc.ref.content.l.1': layers[1]?.digest },
+      {
+        'containerd.io/gc.ref.content.config': config.digest,
+        'containerd.io/gc.ref.content.l.0': layers[0]?.digest,
+        'containerd.io/gc.ref.content.l.1': layers[1]?.digest
+      },
       { 'containerd.io/gc.ref.snapshot.ipfs': layers[1]?.chainId }
     ])
   })

@@ -95,7 +95,9 @@ describe('the socket', () => {
   })
 
   test('is not taken from a server that lives, and is from one that died', async () => {
-    await expect(serveSnapshots({ address, snapshotters, log: silentLog })).rejects.toMatchObject({ code: 'ENVIRONMENT', message: expect.stringContaining('served by another') })
+    await expect(serveSnapshots({ address, snapshotters, log: silentLog })).rejects.toMatchObject({
+      code: 'ENVIRONMENT', message: expect.stringContaining('served by another')
+    })
     await client.prepare('still served', '', {})
 
     const stale = join(folder, 'stale.sock')

@@ -93,7 +93,8 @@ describe('a filter', () => {
   })
 
   test('ends in a match or in INVALID_ARGUMENT, whatever the text', () => {
-    const pieces = fc.array(fc.constantFrom('name', 'labels', '.', ',', '==', '!=', '~=', '"', '/', '|', '\\', ' ', 'x', '(', ')', '*', '[', 'ü', '\u0000'), { maxLength: 12 })
+    const piece = fc.constantFrom('name', 'labels', '.', ',', '==', '!=', '~=', '"', '/', '|', '\\', ' ', 'x', '(', ')', '*', '[', 'ü', '\u0000')
+    const pieces = fc.array(piece, { maxLength: 12 })
     fc.assert(fc.property(pieces, (parts) => {
       try {
         expect(typeof matches(parts.join(''))).toBe('boolean')
@@ -119,14 +120,16 @@ describe('a quoted string', () => {
 describe('a pattern', () => {
   test.each([
     ['^a.*z$', 'a to z', true], ['a\\.b', 'a.b', true], ['a\\.b', 'axb', false], ['[^/]+/x', 'ab/x', true], ['[]a]', ']', true], ['a{2,3}', 'caat', true],
-    ['(?:ab)+c', 'ababc', true], ['(?P<name>x)', 'x', true], ['a|b', 'cb', true], ['\\d\\D\\w\\W', '1aa-', true], ['a-b', 'a-b', true], ['\\-\\@\\#', '-@#', true],
+    ['(?:ab)+c', 'ababc', true], ['(?P<name>x)', 'x', true], ['a|b', 'cb', true], ['\\d\\D\\w\\W', '1aa-', true],
+    ['a-b', 'a-b', true], ['\\-\\@\\#', '-@#', true],
     ['a}', 'a}', true], ['\\x41', 'A', true], ['^.$', '\u2028', true], ['^\\s$', '\u00a0', false], ['[a[]', '[', true], ['ä+', 'ää', true]
   ])('%j finds in %j: %p', (pattern, text, found) => {
     expect(compilePattern(pattern).test(text)).toBe(found)
   })
 
   test.each([
-    '(', ')', '*a', 'a**', '[', 'a{3,2}', '\\', '(?i)a', '(?=a)', '(?!a)', '(?<=a)b', '\\1', '\\pL', '\\Qa\\E', '[[:alpha:]]', '(a+)+', '(a|a)*', '(a?){9}', '((a*)b)*',
+    '(', ')', '*a', 'a**', '[', 'a{3,2}', '\\', '(?i)a', '(?=a)', '(?!a)', '(?<=a)b',
+    '\\1', '\\pL', '\\Qa\\E', '[[:alpha:]]', '(a+)+', '(a|a)*', '(a?){9}', '((a*)b)*',
     'a*a*a*a*', `x${'y'.repeat(600)}`, '\\z', '\\u0041'
   ])('refuses %j', (pattern) => {
     expect(() => compilePattern(pattern)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))

@@ -110,7 +110,8 @@ suite('a layer that cannot be mounted', () => {
     await lazily(chainId)
   })
 
-  test.each(['BLOCK_HASH_MISMATCH', 'DIGEST_MISMATCH', 'TOC_INVALID', 'LAYER_INVALID', 'POLICY_DENIED'] as const)('for %s is an error, never a download', async (code) => {
+  const violations = ['BLOCK_HASH_MISMATCH', 'DIGEST_MISMATCH', 'TOC_INVALID', 'LAYER_INVALID', 'POLICY_DENIED'] as const
+  test.each(violations)('for %s is an error, never a download', async (code) => {
     const chainId = scene.layer('base')
     scene.layers.beforeMount = async () => { throw new SnapshotterError(code, 'it lies') }
     await expect(prepare(chainId)).rejects.toMatchObject({ code })

@@ -193,7 +193,8 @@ describe('plugin names', () => {
     await expect(scene.snapshotters().get('late')).rejects.toMatchObject({ code: 'UNAVAILABLE' })
   })
 
-  test.each(['relative', '/with:colon', '/with,comma', '/with space', '/with\\backslash'])('need a root that overlay options can spell, not %j', async (root) => {
+  const unspeakable = ['relative', '/with:colon', '/with,comma', '/with space', '/with\\backslash']
+  test.each(unspeakable)('need a root that overlay options can spell, not %j', async (root) => {
     await expect(Snapshotters.open({ root, layers: NO_LAZY_LAYERS, log: silentLog })).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
   })
 })

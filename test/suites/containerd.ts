@@ -37,7 +37,8 @@ export function containerdVersions (): ContainerdBinaries[] {
   const onPath = path.find((directory) => existsSync(join(directory, 'containerd')))
   const extra = (process.env['IPFS_SNAPSHOTTER_CONTAINERD'] ?? '').split(delimiter).filter((directory) => directory !== '')
   const candidates = [...onPath === undefined ? [] : [onPath], ...extra]
-  const missing = process.getuid?.() !== 0 ? 'root' : !path.some((directory) => existsSync(join(directory, 'runc'))) ? 'runc' : candidates.length === 0 ? 'containerd' : null
+  const hasRunc = path.some((directory) => existsSync(join(directory, 'runc')))
+  const missing = process.getuid?.() !== 0 ? 'root' : !hasRunc ? 'runc' : candidates.length === 0 ? 'containerd' : null
   if (missing !== null) {
     process.stderr.write(`tests with a real containerd are skipped: no ${missing}\n`)
     return []
@@ -126,7 +127,9 @@ export class PrivateContainerd {
 
   /** Starts `ctr` and leaves it running. */
   spawnCtr (...args: string[]): ChildProcess {
-    return spawn(join(this.#binaries.directory, 'ctr'), ['--address', this.address, ...args], { env: this.#environment(), stdio: ['pipe', 'pipe', 'pipe'] })
+    return spawn(join(this.#binaries.directory, 'ctr'), ['--address', this.address, ...args], {
+      env: this.#environment(), stdio: ['pipe', 'pipe', 'pipe']
+    })
   }
 
   /** Creates and sync-deletes an empty lease: that waits for a whole garbage collection. */

@@ -17,7 +17,7 @@ export interface SnapshotsClient extends SuiteSnapshotter {
 export function snapshotsClient (address: string, snapshotter: string): SnapshotsClient {
   const Constructor = serviceOf('snapshots')
   const stub = new Constructor(`unix:${address}`, credentials.createInsecure()) as unknown as Client & Record<string, unknown>
-  const call = async <Answer>(method: string, request: object, namespace = 'testsuite'): Promise<Answer> => await new Promise<Answer>((resolve, reject) => {
+  const call = async <Answer>(method: string, request: object, namespace = 'testsuite') => await new Promise<Answer>((resolve, reject) => {
     const metadata = new Metadata()
     if (namespace !== '') metadata.set('containerd-namespace', namespace)
     ;(stub[method] as Unary).call(stub, { snapshotter, ...request }, metadata, (error, value) => {
@@ -25,7 +25,8 @@ export function snapshotsClient (address: string, snapshotter: string): Snapshot
       else reject(error)
     })
   })
-  const list = (filters: readonly string[]): ReturnType<Streaming> => (stub['List'] as Streaming).call(stub, { snapshotter, filters }, new Metadata())
+  const list = (filters: readonly string[]): ReturnType<Streaming> =>
+    (stub['List'] as Streaming).call(stub, { snapshotter, filters }, new Metadata())
   const mounts = async (method: string, request: object): Promise<Mount[]> =>
     (await call<{ mounts: WireMount[] }>(method, request)).mounts.map(({ type, source, options }) => ({ type, source, options }))
 
@@ -36,8 +37,10 @@ export function snapshotsClient (address: string, snapshotter: string): Snapshot
     commit: async (name, key, labels) => { await call('Commit', { name, key, labels }) },
     remove: async (key) => { await call('Remove', { key }) },
     stat: async (key) => toInfo((await call<{ info: WireSnapshotInfo }>('Stat', { key })).info),
-    update: async (name, labels, paths) =>
-      toInfo((await call<{ info: WireSnapshotInfo }>('Update', { info: { name, labels, parent: 'ignored' }, ...paths.length > 0 ? { updateMask: { paths } } : {} })).info),
+    update: async (name, labels, paths) => {
+      const mask = paths.length > 0 ? { updateMask: { paths } } : {}
+      return toInfo((await call<{ info: WireSnapshotInfo }>('Update', { info: { name, labels, parent: 'ignored' }, ...mask })).info)
+    },
     list: async function * (filters) { for await (const { info } of list(filters)) yield * info.map(toInfo) },
     blocks: async (filters) => {
       const sizes: number[] = []
@@ -49,5 +52,6 @@ export function snapshotsClient (address: string, snapshotter: string): Snapshot
 }
 
 function toInfo ({ name, parent, kind, createdAt, updatedAt, labels }: WireSnapshotInfo): SnapshotInfo {
-  return { name, parent, kind: kind.toLowerCase() as SnapshotInfo['kind'], createdNs: fromTimestamp(createdAt), updatedNs: fromTimestamp(updatedAt), labels }
+  const times = { createdNs: fromTimestamp(createdAt), updatedNs: fromTimestamp(updatedAt) }
+  return { name, parent, kind: kind.toLowerCase() as SnapshotInfo['kind'], ...times, labels }
 }

@@ -76,7 +76,8 @@ export function tinyImage (folder: string, variant = 'one'): TinyImage {
 
   const name = `example.test/tiny:${variant}`
   const directories = [base, upper]
-  const tars = directories.map((directory) => execFileSync('tar', ['--sort=name', '--numeric-owner', '-C', directory, '-cf', '-', '.'], { maxBuffer: 64 << 20 }))
+  const tars = directories.map((directory) =>
+    execFileSync('tar', ['--sort=name', '--numeric-owner', '-C', directory, '-cf', '-', '.'], { maxBuffer: 64 << 20 }))
   const blobs = tars.map((tar) => gzipSync(tar))
   const plan = planOf(tars, blobs)
   return { plan, directories, name, archive: archiveOf(folder, name, plan, blobs) }
@@ -121,7 +122,9 @@ function archiveOf (folder: string, name: string, plan: ImagePlan, blobs: readon
   index.manifests = index.manifests.map((entry) => ({ ...entry, annotations: { 'io.containerd.image.name': name } }))
   writeFileSync(join(layout, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}')
   writeFileSync(join(layout, 'index.json'), JSON.stringify(index))
-  for (const bytes of [plan.manifest.bytes, plan.config.bytes, ...blobs]) writeFileSync(join(layout, 'blobs/sha256', digestOf(bytes).slice(7)), bytes)
+  for (const bytes of [plan.manifest.bytes, plan.config.bytes, ...blobs]) {
+    writeFileSync(join(layout, 'blobs/sha256', digestOf(bytes).slice('sha256:'.length)), bytes)
+  }
   const archive = join(folder, 'image.tar')
   execFileSync('tar', ['-C', layout, '-cf', archive, '.'])
   return archive
