@@ -3,7 +3,7 @@
 import { posix } from 'node:path'
 import { SnapshotterError } from '../base/errors.ts'
 import { MANIFEST_BYTES_MAX } from '../base/limits.ts'
-import type { ByteSource } from './byte-source.ts'
+import { byteSource, type ByteSource, endsEarly } from './byte-source.ts'
 import { cleanPath } from './prefetch-list.ts'
 import { type PlacedEntry, tarEntries } from './tar-entries.ts'
 
@@ -52,9 +52,8 @@ function follow (members: ReadonlyMap<string, PlacedEntry>, path: string): Place
 }
 
 function part (archive: ByteSource, { dataOffset, size }: PlacedEntry, name: string): ByteSource {
-  const read = async (offset: number, length: number): Promise<Buffer> => {
-    if (offset < 0 || offset + length > size) throw new SnapshotterError('LAYER_INVALID', `${name} ends at byte ${size}, ${offset + length} are needed`)
-    return await archive.read(dataOffset + offset, length)
-  }
-  return { name, size, read, stream: () => archive.stream(dataOffset, size) }
+  return byteSource(name, size, async (target, offset) => {
+    if (offset < 0 || offset + target.byteLength > size) throw endsEarly(name, offset + target.byteLength, size)
+    await archive.fill(target, dataOffset + offset)
+  })
 }

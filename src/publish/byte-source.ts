@@ -10,7 +10,9 @@ export interface ByteSource {
   /** Names the bytes in messages. */
   readonly name: string
   readonly size: number
-  /** Exactly `length` bytes. @throws LAYER_INVALID past the end. */
+  /** Fills `target` with the bytes from `offset` on. @throws LAYER_INVALID past the end. */
+  readonly fill: (target: Uint8Array, offset: number) => Promise<void>
+  /** Exactly `length` bytes, in fresh memory. @throws LAYER_INVALID past the end. */
   readonly read: (offset: number, length: number) => Promise<Buffer>
   /** The bytes in order, all of them or `length` from `offset` on; each piece is fresh memory. */
   readonly stream: (offset?: number, length?: number) => AsyncGenerator<Buffer, void, undefined>
@@ -18,21 +20,29 @@ export interface ByteSource {
 
 /** The bytes [start, start + size) of an open file, which stays the caller's to close. */
 export function fileSlice (file: FileHandle, name: string, start: number, size: number): ByteSource {
-  const read = async (offset: number, length: number): Promise<Buffer> => {
+  const fill = async (target: Uint8Array, offset: number): Promise<void> => {
+    const length = target.byteLength
     if (offset < 0 || offset + length > size) throw endsEarly(name, offset + length, size)
-    const buffer = Buffer.allocUnsafeSlow(length)
-    let got = 0
-    while (got < length) {
-      const { bytesRead } = await file.read(buffer, got, length - got, start + offset + got)
+    for (let got = 0; got < length;) {
+      const { bytesRead } = await file.read(target, got, length - got, start + offset + got)
       if (bytesRead === 0) throw endsEarly(name, offset + length, offset + got)
       got += bytesRead
     }
+  }
+  return byteSource(name, size, fill)
+}
+
+/** The other ways to read, made from one. */
+export function byteSource (name: string, size: number, fill: ByteSource['fill']): ByteSource {
+  const read = async (offset: number, length: number): Promise<Buffer> => {
+    const buffer = Buffer.allocUnsafeSlow(length)
+    await fill(buffer, offset)
     return buffer
   }
   const stream = async function * (offset = 0, length = size - offset): AsyncGenerator<Buffer, void, undefined> {
     for (let at = 0; at < length; at += PUBLISH_READ_BYTES) yield await read(offset + at, Math.min(PUBLISH_READ_BYTES, length - at))
   }
-  return { name, size, read, stream }
+  return { name, size, fill, read, stream }
 }
 
 /** A file without a name: gone when it is closed, also when the process is killed. */
@@ -43,6 +53,6 @@ export async function openNameless (besidePath: string): Promise<FileHandle> {
   return file
 }
 
-function endsEarly (name: string, wanted: number, size: number): SnapshotterError {
+export function endsEarly (name: string, wanted: number, size: number): SnapshotterError {
   return new SnapshotterError('LAYER_INVALID', `${name} ends at byte ${size}, ${wanted} are needed`)
 }

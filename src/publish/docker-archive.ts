@@ -12,7 +12,7 @@ import type { Platform } from '../oci/platform.ts'
 import { parseStrictJson } from '../oci/strict-json.ts'
 import { type Digest, digestOf, DigestStream } from '../verify/digest.ts'
 import type { ArchiveIndex } from './archive-index.ts'
-import type { ByteSource } from './byte-source.ts'
+import { byteSource, type ByteSource } from './byte-source.ts'
 import type { ImageSource, OpenBlob } from './image-source.ts'
 
 /** What containerd's own importer calls the full name. */
@@ -66,13 +66,7 @@ function blobOf (blob: Buffer | ByteSource | undefined, digest: Digest): OpenBlo
   if (blob === undefined) return null
   const close = async (): Promise<void> => {}
   if (!Buffer.isBuffer(blob)) return { ...blob, close }
-  return {
-    name: `blob ${digest}`,
-    size: blob.byteLength,
-    read: async (offset, length) => blob.subarray(offset, offset + length),
-    stream: async function * (offset = 0, length = blob.byteLength - offset) { yield blob.subarray(offset, offset + length) },
-    close
-  }
+  return { ...byteSource(`blob ${digest}`, blob.byteLength, async (target, offset) => { target.set(blob.subarray(offset, offset + target.byteLength)) }), close }
 }
 
 async function digestOfSource (source: ByteSource): Promise<Digest> {

@@ -2,6 +2,7 @@
 // docs/estargz.md): one JSON object per tar entry, one more per further chunk, RFC 3339 times with nanoseconds. Refuses
 // nothing; `whyNotJson` says beforehand which entries JSON cannot express.
 import { isUtf8 } from 'node:buffer'
+import { PUBLISH_READ_BYTES } from '../base/limits.ts'
 import { formatRfc3339 } from '../layer/rfc3339.ts'
 import { digestFromBytes } from '../verify/digest.ts'
 import type { PlacedEntry } from './tar-entries.ts'
@@ -71,21 +72,32 @@ export class OwnerNames {
 
 /** The table's bytes in the order of `add`; an entry that is not ready holds back those behind it. */
 export class TocWriter {
-  readonly pieces: Buffer[] = []
+  readonly #pieces: Buffer[] = []
   readonly #waiting: TocEntry[] = []
-  #count = 0
+  #text = '{"version":1,"entries":['
+  #separator = '\n'
 
   add (entries: readonly TocEntry[]): void {
     this.#waiting.push(...entries)
     let ready = 0
     while (this.#waiting[ready]?.ready === true) ready++
-    if (ready === 0) return
-    const lines = this.#waiting.splice(0, ready).map((entry) => `${this.#count++ === 0 ? '' : ','}\n${line(entry)}`)
-    this.pieces.push(Buffer.from(lines.join('')))
+    for (const entry of this.#waiting.splice(0, ready)) {
+      this.#text += `${this.#separator}${line(entry)}`
+      this.#separator = ',\n'
+    }
+    // Pieces stay until the end. Small buffers would each keep alive the slab that Node cut them from.
+    if (this.#text.length >= PUBLISH_READ_BYTES) this.#flush()
   }
 
-  finish (): Buffer[] {
-    return [Buffer.from('{"version":1,"entries":['), ...this.pieces, Buffer.from('\n]}\n')]
+  finish (): readonly Buffer[] {
+    this.#text += '\n]}\n'
+    this.#flush()
+    return this.#pieces
+  }
+
+  #flush (): void {
+    this.#pieces.push(Buffer.from(this.#text))
+    this.#text = ''
   }
 }
 
