@@ -34,6 +34,9 @@ afterAll(() => wipe(shared))
 
 describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: '' }])('containerd $version', ({ version, directory }) => {
   const run = versions.length > 0 ? test : test.skip
+  const isModern = Number(version.split('.')[0]) >= 2
+  const runModern = isModern ? run : test.skip
+  if (!isModern) process.stderr.write(`skipped: the ctr of containerd ${version} asks for no remote snapshots\n`)
   let folder: string
   let layers: BindLayers
   let snapshotters: Snapshotters
@@ -216,8 +219,7 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
     expect(await runContainer('default', NAME, 'c1')).toBe('from the upper layer one\n')
   })
 
-  run('gives stock `ctr image pull` of containerd 2 a lazy image for its chain IDs alone', async () => {
-    if (Number(version.split('.')[0]) < 2) return process.stderr.write(`ctr ${version} asks for no remote snapshots: not tried\n`)
+  runModern('gives stock `ctr image pull` of containerd 2 a lazy image for its chain IDs alone', async () => {
     const registry = await serveRegistry(image)
     const name = `localhost:${registry.port}/tiny:latest`
     await containerd.ctr('image', 'pull', '--plain-http', '--snapshotter', PLUGIN, name)
