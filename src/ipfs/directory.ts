@@ -87,8 +87,8 @@ function plainEntries (cid: CID, node: DagPbNode): DirectoryEntry[] {
 function checked (cid: CID, entries: readonly DirectoryEntry[]): DirectoryEntry[] {
   const seen = new Set<string>()
   for (const { name } of entries) {
-    if (name === '' || name.includes('/')) throw new SnapshotterError('BLOCK_INVALID', `directory ${cid.toString()} has an entry called ${JSON.stringify(name)}`)
-    if (seen.has(name)) throw new SnapshotterError('BLOCK_INVALID', `directory ${cid.toString()} has two entries called ${JSON.stringify(name)}`)
+    const wrong = name === '' || name.includes('/') ? 'an entry' : seen.has(name) ? 'two entries' : null
+    if (wrong !== null) throw new SnapshotterError('BLOCK_INVALID', `directory ${cid.toString()} has ${wrong} called ${JSON.stringify(name)}`)
     seen.add(name)
   }
   return [...entries]
@@ -140,7 +140,8 @@ function shards (directory: DirectoryNode | null): Need[] {
 }
 
 function tooLarge (cid: CID): SnapshotterError {
-  return new SnapshotterError('LIMIT_EXCEEDED', `directory ${cid.toString()} has more than ${DIRECTORY_ENTRIES_MAX} entries or ${DIRECTORY_SHARDS_MAX} shards`)
+  return new SnapshotterError('LIMIT_EXCEEDED',
+    `directory ${cid.toString()} has more than ${DIRECTORY_ENTRIES_MAX} entries or ${DIRECTORY_SHARDS_MAX} shards`)
 }
 
 /** Helia wraps what our broker threw into an AggregateError. */

@@ -19,7 +19,9 @@ for (const [net, prefix] of [['::', 127], ['fc00::', 7], ['fe80::', 10]] as cons
  */
 export function parseOrigin (text: string, token: string | undefined): URL {
   const url = URL.parse(text)
-  if (url === null || !isHttp(url)) throw new SnapshotterError('CONFIG_INVALID', `source url ${JSON.stringify(text.slice(0, 200))} is no http or https URL`)
+  if (url === null || !isHttp(url)) {
+    throw new SnapshotterError('CONFIG_INVALID', `source url ${JSON.stringify(text.slice(0, 200))} is no http or https URL`)
+  }
   if (url.username !== '' || url.password !== '') throw new SnapshotterError('CONFIG_INVALID', `source url of ${url.host} holds credentials: use token_file`)
   if (url.search !== '' || url.hash !== '') throw new SnapshotterError('CONFIG_INVALID', `source url ${url.origin} has a query or fragment`)
   if (token !== undefined && !isSafe(url)) {

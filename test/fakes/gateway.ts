@@ -159,8 +159,8 @@ async function answer (blocks: FakeBlocks, knobs: Knobs, request: LoggedRequest,
   if (pieces === null) return void response.writeHead(404).end('not here')
   const type = request.format === 'raw' ? 'application/vnd.ipld.raw' : 'application/vnd.ipld.car; version=1; order=dfs; dups=n'
   response.setHeader('content-type', knobs.contentType ?? type)
-  if (request.format === 'raw' && !knobs.endless) response.setHeader('content-length', knobs.huge ?? pieces.reduce((sum, piece) => sum + piece.byteLength, 0))
-  if (request.format === 'car' && knobs.huge !== null) response.setHeader('content-length', knobs.huge)
+  const length = request.format === 'raw' && !knobs.endless ? pieces.reduce((sum, piece) => sum + piece.byteLength, 0) : null
+  if (knobs.huge ?? length) response.setHeader('content-length', knobs.huge ?? length ?? 0)
   await send(knobs, pieces, response, gone)
 }
 
@@ -190,7 +190,11 @@ async function send (knobs: Knobs, pieces: readonly Uint8Array[], response: Serv
   let sent = 0
   const write = async (piece: Uint8Array): Promise<void> => {
     gone.throwIfAborted()
-    if (!response.write(piece)) await new Promise<void>((resolve) => { response.once('drain', resolve); gone.addEventListener('abort', () => { resolve() }) })
+    if (response.write(piece)) return
+    await new Promise<void>((resolve) => {
+      response.once('drain', resolve)
+      gone.addEventListener('abort', () => { resolve() }, { once: true })
+    })
   }
   for (const piece of pieces) {
     const corrupt = (knobs.corruptAt ?? -1) - sent

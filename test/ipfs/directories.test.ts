@@ -36,7 +36,7 @@ async function shardedDirectory (files: number): Promise<CarBlocks> {
   const blocks = new CarBlocks()
   const store = { put: (cid: CID, bytes: Uint8Array): CID => { blocks.put(cid, bytes); return cid } }
   const source = Array.from({ length: files }, (_, index) => ({ path: `d/file-${index}`, content: Buffer.from(String(index)) }))
-  for await (const { cid } of importer(source, store as unknown as Parameters<typeof importer>[1], { shardSplitThresholdBytes: 0 })) blocks.roots[0] = cid
+  for await (const { cid } of importer(source, store, { shardSplitThresholdBytes: 0 })) blocks.roots[0] = cid
   return blocks
 }
 
@@ -164,7 +164,11 @@ describe("Helia's blockstore", () => {
 
   test('imports through the node', async () => {
     const blocks = new CarBlocks()
-    const node = await createHeliaNode({ has: (cid) => blocks.get(cid) !== undefined, get: (cid) => blocks.get(cid) ?? null, put: (cid, block) => { blocks.put(cid, block) } })
+    const node = await createHeliaNode({
+      has: (cid) => blocks.get(cid) !== undefined,
+      get: (cid) => blocks.get(cid) ?? null,
+      put: (cid, block) => { blocks.put(cid, block) }
+    })
     const cid = await node.unixfs.addBytes(Buffer.from('hello world'), { profile: 'unixfs-v1-2025' })
     await node.stop()
     expect(cid.toString()).toBe('bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e')

@@ -36,7 +36,8 @@ function accepts (work: () => unknown): boolean {
 }
 
 describe('CAR streams', () => {
-  const collect = (car: Uint8Array, cuts: readonly number[], wanted: ReadonlySet<string> | null): { blocks: Map<string, Buffer>, parser: CarParser } => {
+  interface Collected { readonly blocks: Map<string, Buffer>, readonly parser: CarParser }
+  const collect = (car: Uint8Array, cuts: readonly number[], wanted: ReadonlySet<string> | null): Collected => {
     const blocks = new Map<string, Buffer>()
     const parser = new CarParser({
       wants: (key) => wanted === null || wanted.has(key),
@@ -48,7 +49,8 @@ describe('CAR streams', () => {
   }
 
   test('give the same blocks however the network cuts them, and only the wanted ones', () => {
-    fc.assert(fc.property(fc.array(someBytes, { minLength: 1, maxLength: 8 }), fc.array(fc.nat(4_000), { maxLength: 30 }), fc.nat(255), (contents, cuts, mask) => {
+    const manyBlocks = fc.array(someBytes, { minLength: 1, maxLength: 8 })
+    fc.assert(fc.property(manyBlocks, fc.array(fc.nat(4_000), { maxLength: 30 }), fc.nat(255), (contents, cuts, mask) => {
       const sent = contents.map(rawBlock)
       const car = Buffer.concat([...carPieces(rawCidOf(digestOf(new Uint8Array(0))), sent)])
       const wanted = new Set(sent.filter((_, index) => (mask >> index & 1) === 1).map(({ cid }) => keyOf(cid)))
@@ -71,21 +73,21 @@ describe('CAR streams', () => {
 
   const header = Buffer.concat([...carPieces(rawBlock(Buffer.alloc(0)).cid, [])])
   test.each<[string, Uint8Array, string]>([
-    ['a web page', Buffer.from('<html><head><title>502 Bad Gateway</title>'.repeat(4)), 'CAR_INVALID: CAR from test has no CAR version 1 header'],
-    ['a header of 1 MiB', varint(1 << 20), 'CAR_INVALID: CAR from test has a header of 1048576 bytes, limit 65536'],
-    ['an empty header', Uint8Array.of(0), 'CAR_INVALID: CAR from test has a section of 0 bytes'],
-    ['a CAR v2', Buffer.from('0aa16776657273696f6e02', 'hex'), 'CAR_INVALID: CAR from test has no CAR version 1 header'],
-    ['a length that does not end', Uint8Array.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), 'CAR_INVALID: CAR from test has a length that does not end'],
-    ['an empty section', Buffer.concat([header, Uint8Array.of(0)]), 'CAR_INVALID: CAR from test has a section of 0 bytes'],
+    ['a web page', Buffer.from('<html><head><title>502 Bad Gateway</title>'.repeat(4)), 'has no CAR version 1 header'],
+    ['a header of 1 MiB', varint(1 << 20), 'has a header of 1048576 bytes, limit 65536'],
+    ['an empty header', Uint8Array.of(0), 'has a section of 0 bytes'],
+    ['a CAR v2', Buffer.from('0aa16776657273696f6e02', 'hex'), 'has no CAR version 1 header'],
+    ['a length that does not end', Uint8Array.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), 'has a length that does not end'],
+    ['an empty section', Buffer.concat([header, Uint8Array.of(0)]), 'has a section of 0 bytes'],
     ['a section of 2 GiB', Buffer.concat([header, varint(2 ** 31)]), 'BLOCK_TOO_LARGE: CAR section from test of 2147483648 bytes, limit 2097408'],
-    ['a section without a CID', Buffer.concat([header, varint(40), Buffer.alloc(40, 0xff)]), 'CAR_INVALID: CAR from test has a section that starts with no CID'],
-    ['a section shorter than its CID', Buffer.concat([header, varint(6), Buffer.from('015512200000', 'hex')]), 'CAR_INVALID: CAR from test has a section that is shorter than its CID']
+    ['a section without a CID', Buffer.concat([header, varint(40), Buffer.alloc(40, 0xff)]), 'has a section that starts with no CID'],
+    ['a section shorter than its CID', Buffer.concat([header, varint(6), Buffer.from('015512200000', 'hex')]), 'has a section that is shorter than its CID']
   ])('%s is refused', (_name, bytes, line) => {
     expect.assertions(1)
     try {
       collect(bytes, [], null)
     } catch (error) {
-      expect((error as { line: string }).line).toBe(line)
+      expect((error as { line: string }).line).toBe(line.startsWith('has') ? `CAR_INVALID: CAR from test ${line}` : line)
     }
   })
 
@@ -99,7 +101,11 @@ describe('CAR streams', () => {
 
 const arbitraryNode = fc.record({
   Data: fc.option(someBytes, { nil: undefined }),
-  Links: fc.array(fc.record({ name: fc.option(fc.string({ maxLength: 12 }), { nil: undefined }), size: fc.option(fc.nat(), { nil: undefined }), seed: fc.nat() }), { maxLength: 6 })
+  Links: fc.array(fc.record({
+    name: fc.option(fc.string({ maxLength: 12 }), { nil: undefined }),
+    size: fc.option(fc.nat(), { nil: undefined }),
+    seed: fc.nat()
+  }), { maxLength: 6 })
 }).map(({ Data, Links }) => dagPb.prepare({
   ...Data === undefined ? {} : { Data },
   Links: Links.map(({ name, size, seed }) => ({
@@ -178,8 +184,8 @@ describe('UnixFS file nodes', () => {
     ['a named link', () => decode(fileOf([5]), [{ Name: 'x' }]), 'link 0 has a name'],
     ['a directory', () => decode(new UnixFS({ type: 'directory' }).marshal(), []), 'it is a directory, not a file'],
     ['a symlink', () => decode(new UnixFS({ type: 'symlink', data: Buffer.from('/etc') }).marshal(), []), 'it is a symlink, not a file'],
-    ['a sharded directory', () => decode(new UnixFS({ type: 'hamt-sharded-directory', fanout: 256n, hashType: 0x22n }).marshal(), []), 'it is a sharded directory, not a file'],
-    ['a size that its parts do not have', () => decode(Buffer.concat([Buffer.from('08021809', 'hex'), Buffer.from('2005', 'hex')]), [{ Name: '' }]), 'it says 9 bytes, its parts have 5'],
+    ['a shard', () => decode(new UnixFS({ type: 'hamt-sharded-directory', fanout: 256n, hashType: 0x22n }).marshal(), []), 'it is a sharded directory'],
+    ['a size that its parts do not have', () => decode(Buffer.from('080218092005', 'hex'), [{ Name: '' }]), 'it says 9 bytes, its parts have 5'],
     ['sizes past 2^53', () => decode(Buffer.from('0802' + '20ffffffffffffffff7f', 'hex'), [{ Name: '' }]), 'number over 2^53'],
     ['no type', () => decode(Buffer.alloc(0), []), 'no type'],
     ['a type from the future', () => decode(Buffer.from('0809', 'hex'), []), 'type 9']

@@ -17,7 +17,8 @@ async function streamed (file: UnixfsFile, offset: number, length: number): Prom
 
 describe('vectors of Kubo', () => {
   const small = vectors.filter(({ size }) => size < 10_000_000)
-  test.each(IMPORTERS.flatMap((name) => small.map((vector) => [name, vector.size, vector] as const)))('%s of %d bytes reads back', async (name, size, vector) => {
+  const cases = IMPORTERS.flatMap((name) => small.map((vector) => [name, vector.size, vector] as const))
+  test.each(cases)('%s of %d bytes reads back', async (name, size, vector) => {
     const content = vectorContent(size)
     const { blocks, root } = await importVector(content, name)
     expect(root.toString()).toBe(vector[name])
@@ -38,7 +39,8 @@ const SHAPES = {
 
 describe.each(Object.keys(SHAPES) as Array<keyof typeof SHAPES>)('random ranges of %s equal slices', (shape) => {
   const content = vectorContent(300_001)
-  test.each<[string, Partial<Knobs>]>([['through CARs and blocks', {}], ['raw only', { formats: 'raw' }], ['CAR only', { formats: 'car' }]])('%s', async (_name, knobs) => {
+  const cases: Array<[string, Partial<Knobs>]> = [['through CARs and blocks', {}], ['raw only', { formats: 'raw' }], ['CAR only', { formats: 'car' }]]
+  test.each(cases)('%s', async (_name, knobs) => {
     const { blocks, root } = await importContent(content, SHAPES[shape])
     const gateway = await gatewayOf(blocks, knobs)
     await fc.assert(fc.asyncProperty(fc.nat(content.byteLength + 10), fc.nat(content.byteLength + 10), fc.boolean(), async (offset, length, fresh) => {

@@ -27,7 +27,9 @@ const OPTIONS: Record<ImporterName, NonNullable<Parameters<typeof importer>[2]>>
   'unixfs-v1-2025': { cidVersion: 1, rawLeaves: true, chunker: fixedSize({ chunkSize: MiB }), layout: balanced({ maxChildrenPerNode: 1024 }) },
   'unixfs-v0-2015': { cidVersion: 0, rawLeaves: false, chunker: fixedSize({ chunkSize: MiB / 4 }), layout: balanced({ maxChildrenPerNode: 174 }) },
   'cidv1-256k-raw': { cidVersion: 1, rawLeaves: true, chunker: fixedSize({ chunkSize: MiB / 4 }), layout: balanced({ maxChildrenPerNode: 174 }) },
-  trickle: { cidVersion: 1, rawLeaves: true, chunker: fixedSize({ chunkSize: MiB }), layout: trickle({ maxChildrenPerNode: 1024 }), reduceSingleLeafToSelf: false }
+  trickle: {
+    cidVersion: 1, rawLeaves: true, chunker: fixedSize({ chunkSize: MiB }), layout: trickle({ maxChildrenPerNode: 1024 }), reduceSingleLeafToSelf: false
+  }
 }
 
 let generated = Buffer.alloc(0)
@@ -45,7 +47,7 @@ export function vectorContent (size: number): Buffer {
 export async function importContent (content: Uint8Array, options: NonNullable<Parameters<typeof importer>[2]>): Promise<{ blocks: CarBlocks, root: CID }> {
   const blocks = new CarBlocks()
   const store = { put: (cid: CID, bytes: Uint8Array): CID => { blocks.put(cid, bytes); return cid } }
-  for await (const { cid } of importer([{ content }], store as unknown as Parameters<typeof importer>[1], { wrapWithDirectory: false, ...options })) {
+  for await (const { cid } of importer([{ content }], store, { wrapWithDirectory: false, ...options })) {
     blocks.roots.push(cid)
   }
   return { blocks, root: blocks.root }
