@@ -4,17 +4,17 @@ import { lstat, readlink, writeFile } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path'
 import { run } from './run.ts'
 
-/** containerd and runc look users up before the program starts; strace of the program alone does not see that. */
-const READ_BY_RUNTIME = ['/etc/passwd', '/etc/group']
+/** What strace of the program does not see: containerd and runc look users up, the kernel loads the program's interpreter. */
+const READ_BY_OTHERS = ['/etc/passwd', '/etc/group', '/lib64/ld-linux-x86-64.so.2', '/lib/ld-linux-aarch64.so.1']
 const LINKS_MAX = 40 // as the kernel's ELOOP
 
 /** Writes one path a line, in the order of first use; returns how many. */
 export async function recordPrefetchList (rootfs: string, program: readonly string[], file: string): Promise<number> {
   const trace = await run('strace', ['-f', '-qq', '-s', '4096', '-e', 'trace=open,openat,execve', 'chroot', rootfs, ...program], { timeoutMs: 120_000 })
-  const opened = new Set<string>(READ_BY_RUNTIME)
-  for (const line of trace.stderr.split('\n')) {
-    const path = /(?:openat\([A-Z_]+, |open\(|execve\()"(\/[^"]+)".*\)\s+= \d+/.exec(line)?.[1]
-    if (path === undefined || path.startsWith(rootfs) || path.startsWith('/proc') || path.startsWith('/dev') || path.endsWith('/chroot')) continue
+  const opened = new Set<string>()
+  const traced = trace.stderr.split('\n').map((line) => /(?:openat\([A-Z_]+, |open\(|execve\()"(\/[^"]+)".*\)\s+= \d+/.exec(line)?.[1] ?? '/proc')
+  for (const path of [...READ_BY_OTHERS, ...traced]) {
+    if (path.startsWith(rootfs) || path.startsWith('/proc') || path.startsWith('/dev') || path.endsWith('/chroot')) continue
     const real = await resolveIn(rootfs, path)
     if (real !== null && (await lstat(join(rootfs, real))).isFile()) opened.add(real)
   }
