@@ -1,0 +1,335 @@
+// A whole node in one temporary folder: our `serve` as a child process with its own root and state, a private containerd,
+// gateways of our command. Everything ends when it is disposed of, whatever a test did to it; then it says what is left.
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ContainerdClient } from '../../src/grpc/containerd-client.ts'
+import { mountsBelow } from '../suites/bind-layers.ts'
+import { containerdVersions, type CtrResult, PrivateContainerd } from '../suites/containerd.ts'
+import { nativeUnderTest } from '../suites/data-plane-fixture.ts'
+import { wipe, withMounts } from '../suites/mounts.ts'
+import { command, commandJson, type Outcome, Service, until } from './command.ts'
+
+export const PLUGIN = 'ipfs'
+const versions = containerdVersions()
+
+/** Null, or why no image can be run here. */
+export const whyNot = versions.length > 0 ? null : 'needs root, containerd and runc'
+
+export interface SceneOptions {
+  /** Gateway URLs, in order. */
+  readonly sources?: readonly string[]
+  readonly driver?: 'auto' | 'erofs' | 'erofs-loop'
+  /** Of a gateway's silence. */
+  readonly timeout?: string
+  /** Of one read. */
+  readonly deadline?: string
+  readonly cacheKey?: 'disk' | 'boot'
+}
+
+export interface Pulled { readonly name: string, readonly manifestDigest: string, readonly layers: ReadonlyArray<{ readonly chainId: string }> }
+
+export interface Status {
+  readonly driver: string
+  readonly layers: ReadonlyArray<{ readonly digest: string, readonly size: number, readonly cachedBytes: number, readonly readBytes: number, readonly state: string }>
+  readonly worker: { readonly pid: number, readonly restarts: number, readonly waitingReads: number, readonly violations: number }
+  readonly bytesServed: number
+  readonly bytesServedUnverified: number
+}
+
+export class Scene {
+  readonly folder = mkdtempSync(join(tmpdir(), 'e2e-'))
+  readonly root = join(this.folder, 'root')
+  readonly state = join(this.folder, 'state')
+  readonly config = join(this.folder, 'config.toml')
+  readonly #services: Service[] = []
+  #daemon: Service | null = null
+  #containerd: PrivateContainerd | null = null
+  /** Pids of guardians and workers, which outlive `serve`. */
+  readonly #native = new Set<number>()
+
+  /** `serve` and containerd run when it resolves. */
+  static async start (options: SceneOptions): Promise<Scene> {
+    const scene = new Scene()
+    try {
+      scene.configure(options)
+      await scene.serve()
+      await scene.startContainerd()
+      return scene
+    } catch (error) {
+      await scene.end().catch(() => {})
+      throw error
+    }
+  }
+
+  configure ({ sources = [], driver = 'auto', timeout = '10s', deadline = '30s', cacheKey = 'disk' }: SceneOptions): void {
+    writeFileSync(this.config, [
+      `root = "${this.root}"`, `state = "${this.state}"`,
+      '[containerd]', `address = "${join(this.folder, 'c', 'containerd.sock')}"`,
+      '[mount]', `driver = "${driver}"`, '[read]', `deadline = "${deadline}"`, '[cache]', `key = "${cacheKey}"`,
+      ...sources.flatMap((url) => ['[[source]]', 'type = "gateway"', `url = "${url}"`, `timeout = "${timeout}"`]), ''
+    ].join('\n'))
+  }
+
+  get daemon (): Service {
+    if (this.#daemon === null) throw new Error('serve does not run')
+    return this.#daemon
+  }
+
+  get containerd (): PrivateContainerd {
+    if (this.#containerd === null) throw new Error('containerd does not run')
+    return this.#containerd
+  }
+
+  get log (): string {
+    return readFileSync(join(this.folder, 'serve.err'), 'utf8')
+  }
+
+  /** Starts `serve` and waits until it is ready. @throws with its last words. */
+  async serve (): Promise<void> {
+    const path = join(this.folder, 'serve')
+    const ready = (text: string): number => text.split('"msg":"ready"').length
+    const before = this.#daemon === null ? 1 : ready(this.#daemon.stderr)
+    this.#daemon = await Service.start(['serve', '--config', this.config, '--log-level', 'debug'], path, ({ stderr }) => ready(stderr) > before)
+    this.#services.push(this.#daemon)
+    await this.status()
+  }
+
+  async startContainerd (): Promise<void> {
+    const [binaries] = versions
+    if (binaries === undefined) throw new Error('no containerd')
+    this.#containerd = await PrivateContainerd.start({
+      folder: join(this.folder, 'c'), binaries, snapshotters: { [PLUGIN]: join(this.state, 'snapshotter.sock') }
+    })
+  }
+
+  /** `gateway` of our command over the CAR files; returns its URL. */
+  async gateway (...cars: readonly string[]): Promise<string> {
+    return await startGateway(this.folder, cars, (service) => { this.#services.push(service) })
+  }
+
+  async pull (reference: string, ...more: readonly string[]): Promise<Pulled> {
+    return await commandJson<Pulled>('pull', reference, '--config', this.config, ...more)
+  }
+
+  async tryPull (reference: string, ...more: readonly string[]): Promise<Outcome> {
+    return await command(['pull', reference, '--config', this.config, ...more])
+  }
+
+  async status (): Promise<Status> {
+    const status = await commandJson<Status>('status', '--config', this.config)
+    this.#native.add(status.worker.pid)
+    return status
+  }
+
+  /** Output of a container that runs to its end; containerd may need some seconds to find a plugin that was restarted. */
+  async run (name: string, ...program: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.tryRun(name, ...program)
+    if (code !== 0) throw new Error(`container: exit ${code}\n${stderr}${stdout}`)
+    return stdout
+  }
+
+  async tryRun (name: string, ...program: readonly string[]): Promise<CtrResult> {
+    for (const end = Date.now() + 10_000; ;) {
+      const outcome = await this.containerd.tryCtr('run', '--rm', '--snapshotter', PLUGIN, name, this.#nextId(), ...program)
+      if (!outcome.stderr.includes('connection error') || Date.now() > end) return outcome
+    }
+  }
+
+  #lastId = 0
+  #nextId (): string {
+    return `c${++this.#lastId}`
+  }
+
+  /** Starts a container and leaves it; `said` grows with its output, `ended` tells the exit code. */
+  start (name: string, ...program: readonly string[]): RunningContainer {
+    const child = this.containerd.spawnCtr('run', '--rm', '--snapshotter', PLUGIN, name, this.#nextId(), ...program)
+    const running: RunningContainer = {
+      said: '',
+      ended: new Promise((resolve) => child.once('close', (code) => { resolve(code ?? -1) })),
+      say: (text) => { child.stdin?.write(text) }
+    }
+    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => { running.said += text })
+    return running
+  }
+
+  async snapshots (namespace = 'default'): Promise<string[]> {
+    const listed = await this.containerd.ctr('-n', namespace, 'snapshots', '--snapshotter', PLUGIN, 'ls')
+    return listed.trim().split('\n').slice(1).map((line) => line.split(/\s+/)[0] ?? '')
+  }
+
+  /** Runs `use` while a snapshot on `chainId` is mounted as containerd says it must be; it is kept from the collector. */
+  async withMounted<Result> (chainId: string, use: (directory: string) => Promise<Result>): Promise<Result> {
+    const key = this.#nextId()
+    const client = new ContainerdClient({ address: this.containerd.address, namespace: 'default' })
+    try {
+      const labels = { 'containerd.io/gc.root': 'a test looks at it' }
+      const mounts = await client.prepare({ snapshotter: PLUGIN, key, parent: chainId, labels }, '')
+      return await withMounts(mounts, join(this.folder, `mounted-${key}`), use)
+    } finally {
+      await client.removeSnapshot(PLUGIN, key).catch(() => {})
+      client.close()
+    }
+  }
+
+  async removeImage (name: string, namespace = 'default'): Promise<void> {
+    await this.containerd.ctr('-n', namespace, 'images', 'rm', '--sync', name)
+  }
+
+  /** Mount points of layers. */
+  layerMounts (): string[] {
+    return mountsBelow(join(this.root, 'snapshots'))
+  }
+
+  /** Waits for removals that go on in the background. */
+  async noLayerMounts (): Promise<void> {
+    await until('layers are unmounted', () => this.layerMounts().length === 0)
+  }
+
+  /** SIGKILL to serve, guardian and worker, in this order. */
+  async killNode (): Promise<void> {
+    const { worker } = await this.status()
+    const guardian = Number(readFileSync(join(this.state, 'guardian.pid'), 'utf8'))
+    await this.daemon.end('SIGKILL')
+    for (const pid of [guardian, worker.pid]) kill(pid)
+    await until('guardian and worker are gone', () => ![guardian, worker.pid].some(lives))
+  }
+
+  async stopServe (): Promise<Outcome> {
+    return await command(['serve', '--stop', '--config', this.config])
+  }
+
+  /** Names below root and state that look temporary. */
+  temporaryFiles (): string[] {
+    return [this.root, this.state].flatMap((folder) => filesBelow(folder)).filter((path) => /\.new-|\/new-|\/old-|self-test|\.tmp/.test(path))
+  }
+
+  /** What is left of the product: mounts, loop devices, processes, temporary files, sockets. */
+  leftovers (): string[] {
+    const sockets = ['control.sock', 'data.sock', 'snapshotter.sock'].filter((name) => filesBelow(this.state).includes(join(this.state, name)))
+    return [
+      ...[this.root, this.state].flatMap(mountsBelow).map((point) => `mount ${point}`),
+      ...loopsOn(this.folder).map((loop) => `loop device ${loop}`),
+      ...processesOf(this.folder).filter((line) => !line.includes('containerd')).map((line) => `process ${line}`),
+      ...[...this.#native].filter(lives).map((pid) => `native process ${pid}`),
+      ...this.temporaryFiles().map((path) => `file ${path}`),
+      ...sockets.map((name) => `socket ${name}`)
+    ]
+  }
+
+  /** Ends everything, in the order of an operator. @throws when something is left or `serve --stop` fails. */
+  async end (): Promise<void> {
+    const problems: string[] = []
+    try {
+      await this.#containerd?.stop()
+      for (const service of this.#services) await service.end()
+      const { code, stderr } = await this.stopServe()
+      if (code !== 0) problems.push(`serve --stop: exit ${code}: ${stderr}`)
+      problems.push(...this.leftovers())
+    } finally {
+      await this.#clear()
+    }
+    if (problems.length > 0) throw new Error(`left behind:\n${problems.join('\n')}`)
+  }
+
+  /** By force, for the case that the product did not. */
+  async #clear (): Promise<void> {
+    for (const service of this.#services) await service.end('SIGKILL')
+    const native = await nativeUnderTest()
+    if (mountsBelow(join(this.state, 'data')).length > 0) await native.run(['abort', join(this.state, 'data')]).catch(() => {})
+    for (const pid of this.#native) kill(pid)
+    wipe(this.folder)
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+export interface RunningContainer {
+  said: string
+  readonly ended: Promise<number>
+  readonly say: (text: string) => void
+}
+
+/** A gateway of our command over CAR files; returns its URL. */
+export async function startGateway (folder: string, cars: readonly string[], register: (service: Service) => void): Promise<string> {
+  const log = join(folder, `gateway-${cars.length}-${Math.trunc(process.uptime() * 1e6)}`)
+  const service = await Service.start(['gateway', ...cars.flatMap((car) => ['--car', car]), '--listen', '127.0.0.1:0'], log,
+    ({ stdout }) => stdout.includes('\n'))
+  register(service)
+  return service.stdout.trim()
+}
+
+export function lives (pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+export function kill (pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // it is gone already
+  }
+}
+
+/** `pid command line` of each process that names the folder in its arguments or holds a file below it. */
+function processesOf (folder: string): string[] {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid).flatMap((pid) => {
+    try {
+      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+      const holds = line.includes(folder) || readdirSync(`/proc/${pid}/fd`).some((fd) => target(`/proc/${pid}/fd/${fd}`).startsWith(folder))
+      return holds && lives(Number(pid)) ? [`${pid} ${line}`] : []
+    } catch {
+      return []
+    }
+  })
+}
+
+function target (link: string): string {
+  try {
+    return readlinkSync(link)
+  } catch {
+    return ''
+  }
+}
+
+function loopsOn (folder: string): string[] {
+  return readdirSync('/sys/block').filter((name) => name.startsWith('loop')).filter((name) => {
+    try {
+      return readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').startsWith(folder)
+    } catch {
+      return false
+    }
+  })
+}
+
+export function filesBelow (folder: string): string[] {
+  try {
+    statSync(folder)
+  } catch {
+    return []
+  }
+  return execFileSync('find', [folder, '-xdev'], { encoding: 'utf8' }).trim().split('\n')
+}
+
+/** A folder for images and CAR files that several scenes share. */
+export function shelf (): string {
+  const folder = mkdtempSync(join(tmpdir(), 'e2e-shelf-'))
+  mkdirSync(folder, { recursive: true })
+  return folder
+}
+
+export interface Published {
+  readonly cid: string
+  readonly reference: string
+  readonly manifestDigest: string
+  readonly layers: ReadonlyArray<{ readonly digest: string, readonly cid: string, readonly lazy: boolean, readonly size: number }>
+  readonly car: string
+}
+
+export async function publish (source: string, car: string, format: 'keep' | 'estargz' = 'estargz', ...more: readonly string[]): Promise<Published> {
+  return await commandJson<Published>('publish', source, '--format', format, '--car', car, ...more)
+}

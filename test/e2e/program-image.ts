@@ -1,0 +1,125 @@
+// An image of one static program and files of the test's choice, as an OCI layout directory with plain gzip layers, and
+// the hashes that the files must have inside a container.
+import { execFileSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import { copyFileSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { gzipSync } from 'node:zlib'
+
+export interface ProgramImage {
+  /** OCI layout directory. */
+  readonly layout: string
+  /** Path in the image → sha256 of the content. */
+  readonly hashes: ReadonlyMap<string, string>
+}
+
+// The words are files; each is read by a process of its own, all at once, and "sha256 path" is printed when it is done.
+//   sha FILE…   fresh FILE… (the same after the files' pages were dropped)   hold FILE… (prints "ready", waits for a line first)
+const SOURCE = `
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <openssl/sha.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int show(const char* path, bool fresh) {
+  const int file = open(path, O_RDONLY);
+  if (file < 0) { dprintf(2, "%s: %s\\n", path, strerror(errno)); return 1; }
+  if (fresh) posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+  SHA256_CTX hash;
+  SHA256_Init(&hash);
+  static char buffer[1 << 17];
+  for (;;) {
+    const ssize_t got = read(file, buffer, sizeof buffer);
+    if (got < 0) { dprintf(2, "%s: %s\\n", path, strerror(errno)); return 1; }
+    if (got == 0) break;
+    SHA256_Update(&hash, buffer, got);
+  }
+  unsigned char digest[32];
+  SHA256_Final(digest, &hash);
+  char line[5000];
+  int at = 0;
+  for (const unsigned char byte : digest) at += snprintf(line + at, 3, "%02x", byte);
+  at += snprintf(line + at, sizeof line - at, " %s\\n", path);
+  return write(1, line, at) == at ? 0 : 1;
+}
+int main(int count, char** words) {
+  if (count < 2) return 2;
+  if (!strcmp(words[1], "hold")) { if (write(1, "ready\\n", 6) != 6) return 1; char c; if (read(0, &c, 1) < 0) return 1; }
+  for (int at = 2; at < count; at++) if (fork() == 0) _exit(show(words[at], !strcmp(words[1], "fresh")));
+  int failed = 0, status = 0;
+  while (wait(&status) > 0) if (status != 0) failed++;
+  return failed > 0 ? 1 : 0;
+}
+`
+
+export type Files = Readonly<Record<string, Uint8Array | string>>
+
+/** `layers` in order above a base layer with the program at /bin/e2e and the directories that runc mounts on. */
+export function programImage (folder: string, layers: readonly Files[], options: { readonly architecture?: string } = {}): ProgramImage {
+  const layout = join(folder, 'layout')
+  mkdirSync(join(layout, 'blobs/sha256'), { recursive: true })
+  const base = join(folder, 'layer-base')
+  for (const name of ['bin', 'proc', 'sys', 'dev', 'tmp']) mkdirSync(join(base, name), { recursive: true })
+  copyFileSync(program(), join(base, 'bin/e2e'))
+  const hashes = new Map<string, string>()
+  const directories = [base, ...layers.map((files, at) => {
+    const directory = join(folder, `layer-${at}`)
+    for (const [path, content] of Object.entries(files)) {
+      mkdirSync(dirname(join(directory, path)), { recursive: true })
+      writeFileSync(join(directory, path), content)
+      hashes.set(path, createHash('sha256').update(content).digest('hex'))
+    }
+    return directory
+  })]
+  const tars = directories.map((directory) =>
+    execFileSync('tar', ['--sort=name', '--numeric-owner', '--owner=0', '--group=0', '-C', directory, '-cf', '-', '.'], { maxBuffer: 1 << 30 }))
+  writeDocuments(layout, tars, options.architecture ?? (process.arch === 'arm64' ? 'arm64' : 'amd64'))
+  return { layout, hashes }
+}
+
+/** `count` files of incompressible bytes at /data/0, /data/1, …: nothing of one stands in a block of another by chance. */
+export function randomFiles (count: number, bytes: number): Files {
+  return Object.fromEntries(Array.from({ length: count }, (_, at) => [`/data/${at}`, randomBytes(bytes)]))
+}
+
+function writeDocuments (layout: string, tars: readonly Buffer[], architecture: string): void {
+  const store = (mediaType: string, bytes: Uint8Array): { mediaType: string, digest: string, size: number } => {
+    const digest = sha256(bytes)
+    writeFileSync(join(layout, 'blobs/sha256', digest.slice(7)), bytes)
+    return { mediaType, digest, size: bytes.byteLength }
+  }
+  const json = (mediaType: string, document: object): { mediaType: string, digest: string, size: number } =>
+    store(mediaType, Buffer.from(JSON.stringify(document)))
+  const layers = tars.map((tar) => store('application/vnd.oci.image.layer.v1.tar+gzip', gzipSync(tar, { level: 1 })))
+  const config = json('application/vnd.oci.image.config.v1+json', {
+    architecture, os: 'linux', config: { Env: ['PATH=/bin'] }, rootfs: { type: 'layers', diff_ids: tars.map(sha256) }
+  })
+  const manifest = json('application/vnd.oci.image.manifest.v1+json', {
+    schemaVersion: 2, mediaType: 'application/vnd.oci.image.manifest.v1+json', config, layers
+  })
+  writeFileSync(join(layout, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}')
+  writeFileSync(join(layout, 'index.json'), JSON.stringify({
+    schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests: [{ ...manifest, platform: { os: 'linux', architecture } }]
+  }))
+}
+
+function sha256 (bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+}
+
+const PROGRAM = resolve(import.meta.dirname, '../../build/test/e2e-program')
+
+/** Its path, compiled once per source. */
+function program (): string {
+  const path = `${PROGRAM}-${createHash('sha256').update(SOURCE).digest('hex').slice(0, 12)}`
+  if (existsSync(path) && statSync(path).size > 0) return path
+  mkdirSync(dirname(path), { recursive: true })
+  const fresh = `${path}.${process.pid}` // several test files may compile at once; the rename is atomic
+  writeFileSync(`${fresh}.cc`, SOURCE)
+  execFileSync('g++', ['-std=c++20', '-O2', '-Wno-deprecated-declarations', '-static', '-s', '-o', fresh, `${fresh}.cc`, '-lcrypto'], { stdio: ['ignore', 'ignore', 'pipe'] })
+  execFileSync('mv', [fresh, path])
+  execFileSync('rm', [`${fresh}.cc`])
+  return path
+}
