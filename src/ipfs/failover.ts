@@ -11,7 +11,7 @@ export type Sleep = (ms: number, signal?: AbortSignal) => Promise<void>
 export async function fetchFromSources (
   sources: readonly BlockSource[], wants: WantList, attempts: Attempt[], waits: FetchWaits, time: { clock: Clock, sleep: Sleep }
 ): Promise<void> {
-  let fruitless = 0
+  const patience: Patience = { rounds: FETCH_ROUNDS_MAX, restMs: RETRY_AFTER_MS_MAX }
   let candidates = sources
   for (;;) {
     const before = wants.delivered
@@ -24,12 +24,18 @@ export async function fetchFromSources (
     if (wants.size === 0) return
 
     const round = attempts.slice(known)
-    if (wants.delivered === before) fruitless++
-    const pause = fruitless < FETCH_ROUNDS_MAX ? pauseBefore(sources, round, wants.delivered > before, time.clock.now()) : null
+    const progress = wants.delivered > before
+    const pause = progress ? 0 : pauseBefore(sources, round, patience, time.clock.now())
     if (pause === null) throw fetchFailure(wants.what, attempts)
     if (pause > 0) await time.sleep(pause, waits.signal)
-    candidates = sources.filter((source) => hopeful(source, round, wants.delivered > before))
+    candidates = sources.filter((source) => progress || hopeful(source, round))
   }
+}
+
+/** What is left: rounds after transient failures, and milliseconds of waiting for sources that asked for rest. */
+interface Patience {
+  rounds: number
+  restMs: number
 }
 
 /** Penalised sources last; the rest as configured. */
@@ -37,14 +43,16 @@ function inOrder (sources: readonly BlockSource[], now: number): BlockSource[] {
   return [...sources].sort((a, b) => Number(a.penalisedUntil > now) - Number(b.penalisedUntil > now))
 }
 
-function pauseBefore (sources: readonly BlockSource[], round: readonly Attempt[], progress: boolean, now: number): number | null {
-  if (progress) return 0
-  if (round.some(({ transient }) => transient)) return FETCH_BACKOFF_MS
-  const rests = sources.map(({ availableAt }) => availableAt - now).filter((ms) => ms > 0 && ms <= RETRY_AFTER_MS_MAX)
-  return rests.length > 0 ? Math.min(...rests) : null
+/** How long to wait before a fruitless round is followed by another one, or null when it is not. */
+function pauseBefore (sources: readonly BlockSource[], round: readonly Attempt[], patience: Patience, now: number): number | null {
+  if (round.some(({ transient }) => transient)) return --patience.rounds > 0 ? FETCH_BACKOFF_MS : null
+  const rests = sources.map(({ availableAt }) => availableAt - now).filter((ms) => ms > 0)
+  const rest = Math.min(...rests)
+  if (rests.length === 0 || rest > patience.restMs) return null
+  patience.restMs -= rest
+  return rest
 }
 
-function hopeful (source: BlockSource, round: readonly Attempt[], progress: boolean): boolean {
-  const own = round.filter((attempt) => attempt.source === source.name)
-  return progress || own.some(({ transient, code }) => transient || code === 'GATEWAY_RATE_LIMITED')
+function hopeful (source: BlockSource, round: readonly Attempt[]): boolean {
+  return round.some((attempt) => attempt.source === source.name && (attempt.transient || attempt.code === 'GATEWAY_RATE_LIMITED'))
 }

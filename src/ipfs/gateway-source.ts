@@ -52,7 +52,7 @@ export class GatewaySource implements BlockSource {
   async fetch (wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<void> {
     const cutBefore = attempts.some(({ source, code }) => source === this.name && code === 'CAR_TRUNCATED')
     if (wants.target === null || cutBefore || !this.#offers('car')) return await this.#fetchBlocks(wants, attempts, waits)
-    // One block alone, unless it turns out to be a node whose children are needed, too.
+    // One block alone; then a CAR if it was a node whose children are needed, or if only its root is known there.
     if (!worthCar(wants) && !await this.#fetchFirst(wants, attempts, waits)) return
 
     const outcome = await this.#attempt(attempts, waits, wants, async () => { await this.#fetchCar(wants, waits.signal) })
@@ -89,9 +89,13 @@ export class GatewaySource implements BlockSource {
     this.#refused = { raw: 0, car: 0, [refused]: this.#clock.now() + FORMAT_MEMORY_MS }
   }
 
-  /** The list's only block. True when it came, and with it the need for more. */
+  /** The list's only block. True when a CAR has to follow. */
   async #fetchFirst (wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<boolean> {
-    for (const [, { cid }] of wants.pending()) return await this.#fetchBlock(cid, wants, attempts, waits) === 'done' && wants.size > 0
+    for (const [, { cid }] of wants.pending()) {
+      const outcome = await this.#fetchBlock(cid, wants, attempts, waits)
+      const isRoot = wants.target?.names.length === 0 && keyOf(wants.target.root) === keyOf(cid)
+      return outcome === 'done' ? wants.size > 0 : outcome === 'missing' && !isRoot
+    }
     return false
   }
 

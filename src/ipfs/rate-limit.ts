@@ -4,6 +4,7 @@ import { SOURCE_REST_MS_MAX } from '../base/limits.ts'
 export type Headers = Readonly<Record<string, string | string[] | undefined>>
 
 const DEFAULT_REST_MS = 5_000 // a 429 that does not say how long
+const LEAST_REST_MS = 1_000 // a 429 that says "at once"
 
 /** Milliseconds from now, at most SOURCE_REST_MS_MAX, or null when nothing (valid) is said. */
 export function retryAfterMs (headers: Headers, nowMs: number): number | null {
@@ -15,7 +16,7 @@ export function retryAfterMs (headers: Headers, nowMs: number): number | null {
 
 /** How long a rate-limiting answer silences its source. */
 export function restMs (headers: Headers, nowMs: number): number {
-  return retryAfterMs(headers, nowMs) ?? DEFAULT_REST_MS
+  return Math.max(retryAfterMs(headers, nowMs) ?? DEFAULT_REST_MS, LEAST_REST_MS)
 }
 
 /** Requests that remain by the answer's own word, or null. */
