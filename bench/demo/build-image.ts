@@ -68,7 +68,7 @@ const DIFFERENCE = [
   'mkdir gone; comm -23 b.names a.names | while read -r path; do',
   '  folder=${path%/*}; [ -d "rootfs/$folder" ] && tar -tf 0.tar "$path" >/dev/null 2>&1 || continue',
   '  mkdir -p "gone/$folder"; : > "gone/$folder/.wh.${path##*/}"; done',
-  "(cd gone && find . -type f -print0) > gone.list"
+  '(cd gone && find . -type f -print0) > gone.list'
 ].join('\n')
 
 /** The machine's own Debian sources, whatever mirror they name. */

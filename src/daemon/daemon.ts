@@ -40,6 +40,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   await mkdir(config.state, { recursive: true, mode: 0o711 })
   const undo = new AsyncDisposableStack()
   const asked = Promise.withResolvers<undefined>()
+  const restored = Promise.withResolvers<undefined>()
   // First of all, since it is also the lock: a second daemon must not take the data plane from the one that runs.
   const handlers: Record<string, ControlHandler> = { '/exit': async () => { asked.resolve(undefined); return {} } }
   const control = await serveControl(controlSocketOf(config), handlers)
@@ -54,7 +55,12 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     undo.defer(async () => { await dataPlane.close() })
     const supplier = new Supplier({ sink: dataPlane, log, patienceMs })
     const files = new SelfTestFiles(dataPlane)
-    dataPlane.onFetch(async (name, runs) => { if (!await files.answer(name, runs)) await supplier.answer(name, runs) })
+    dataPlane.onFetch(async (name, runs) => {
+      if (await files.answer(name, runs)) return
+      // Reads that waited for this daemon come before their layers are restored: they go on waiting, they do not fail.
+      await restored.promise
+      await supplier.answer(name, runs)
+    })
 
     const driver = await chooseDriver(config.driver, [
       erofsDriver({ state: config.state, dataPlane, native }),
@@ -77,6 +83,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
       log,
       clock: systemClock
     })
+    restored.resolve(undefined)
     undo.defer(async () => { await snapshotters.close() })
     const grpc = await serveSnapshots({ address: config.grpcAddress, snapshotters, log })
     undo.defer(async () => { await grpc.stop() })
@@ -86,6 +93,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     })
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
   } catch (error) {
+    restored.resolve(undefined)
     await undo.disposeAsync()
     throw error
   }

@@ -64,7 +64,10 @@ function supplied (chunks: readonly PlacedChunk[], blob: () => Promise<UnixfsFil
 
 test('each asked chunk arrives with exactly the bytes of its member, whatever the leaf borders', async () => {
   await fc.assert(fc.asyncProperty(
-    fc.array(fc.integer({ min: 1, max: 300_000 }), { minLength: 1, maxLength: 40 }), fc.integer({ min: 1, max: 3 }), fc.nat(), fc.integer({ min: 50_000, max: MIB }),
+    fc.array(fc.integer({ min: 1, max: 300_000 }), { minLength: 1, maxLength: 40 }),
+    fc.integer({ min: 1, max: 3 }),
+    fc.nat(),
+    fc.integer({ min: 50_000, max: MIB }),
     async (lengths, perMember, pick, leaf) => {
       const chunks = chunksOf(lengths, perMember)
       const size = lengths.reduce((sum, length) => sum + length, 0)
