@@ -46,27 +46,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   const control = await serveControl(controlSocketOf(config), handlers)
   undo.defer(async () => { await control.close() })
   try {
-    const native = await NativeProgram.locate(log)
-    for (const [key, policy] of [['on_failure', config.onFailure], ['on_violation', config.onViolation]]) {
-      if (policy === 'kill') log.warn({ key, policy }, 'containers are not stopped yet: their reads fail with EIO')
-    }
-    const patienceMs = config.onFailure === 'block' ? null : config.readDeadlineMs
-    const dataPlane = await DataPlane.connect({ state: config.state, native, log, readDeadlineMs: patienceMs ?? 0 })
-    undo.defer(async () => { await dataPlane.close() })
-    const supplier = new Supplier({ sink: dataPlane, log, patienceMs })
-    const files = new SelfTestFiles(dataPlane)
-    dataPlane.onFetch(async (name, runs) => {
-      if (await files.answer(name, runs)) return
-      // Reads that waited for this daemon come before their layers are restored: they go on waiting, they do not fail.
-      await restored.promise
-      await supplier.answer(name, runs)
-    })
-
-    const driver = await chooseDriver(config.driver, [
-      erofsDriver({ state: config.state, dataPlane, native }),
-      erofsLoopDriver({ state: config.state, dataPlane, native })
-    ], { state: config.state, dataPlane, native, files, log })
-
+    const { dataPlane, supplier, driver, mounts } = await startMounting(config, log, undo, restored.promise)
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -74,8 +54,6 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     undo.defer(async () => { await sources.close() })
     const opener = new LayerOpener({ store, log })
     const book = new ImageBook({ opener, log })
-    const mounts = new LayerMounts({ driver, dataPlane, supplier, log })
-    undo.defer(() => { mounts.leave() })
 
     const snapshotters = await Snapshotters.open({
       root: config.root,
@@ -98,4 +76,31 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     throw error
   }
   return { close: async () => { await undo.disposeAsync() }, asked: asked.promise }
+}
+
+/** The data plane, connected and answered for, and the driver that works here. */
+async function startMounting (config: Config, log: Log, undo: AsyncDisposableStack, restored: Promise<unknown>) {
+  const native = await NativeProgram.locate(log)
+  for (const [key, policy] of [['on_failure', config.onFailure], ['on_violation', config.onViolation]]) {
+    if (policy === 'kill') log.warn({ key, policy }, 'containers are not stopped yet: their reads fail with EIO')
+  }
+  const patienceMs = config.onFailure === 'block' ? null : config.readDeadlineMs
+  const dataPlane = await DataPlane.connect({ state: config.state, native, log, readDeadlineMs: patienceMs ?? 0 })
+  undo.defer(async () => { await dataPlane.close() })
+  const supplier = new Supplier({ sink: dataPlane, log, patienceMs })
+  const files = new SelfTestFiles(dataPlane)
+  dataPlane.onFetch(async (name, runs) => {
+    if (await files.answer(name, runs)) return
+    // Reads that waited for this daemon come before their layers are restored: they go on waiting, they do not fail.
+    await restored
+    await supplier.answer(name, runs)
+  })
+
+  const driver = await chooseDriver(config.driver, [
+    erofsDriver({ state: config.state, dataPlane, native }),
+    erofsLoopDriver({ state: config.state, dataPlane, native })
+  ], { state: config.state, dataPlane, native, files, log })
+  const mounts = new LayerMounts({ driver, dataPlane, supplier, log })
+  undo.defer(() => { mounts.leave() })
+  return { dataPlane, supplier, driver, mounts }
 }
