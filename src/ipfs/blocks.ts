@@ -8,6 +8,8 @@ export interface Waits {
   readonly signal?: AbortSignal | undefined
   /** Background work queues behind foreground work at every semaphore. Default foreground. */
   readonly priority?: Priority | undefined
+  /** A stream's leaves stay in memory (bounded), for reads here and there that overlap. Default: only leaves that it cuts. */
+  readonly keep?: boolean | undefined
 }
 
 /** Verified blocks from several sources in order, with failover. */

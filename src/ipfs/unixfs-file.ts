@@ -49,7 +49,7 @@ export class OpenFile implements UnixfsFile {
         while (ahead.length < STREAM_WINDOWS) {
           const { value, done } = windows.next()
           if (done === true) break
-          ahead.push(new FileRange(this.#exchange, this.#root, value, waits, false))
+          ahead.push(new FileRange(this.#exchange, this.#root, value, waits, waits.keep === true))
         }
         const current = ahead[0]
         if (current === undefined) return

@@ -135,7 +135,9 @@ export class Supplier {
   async #supplyRange (entry: Entry, blob: UnixfsFile, range: BlobRange, members: readonly Member[], supplied: Set<number>): Promise<void> {
     const window = new Window(range.from)
     let next = 0
-    for await (const bytes of blob.stream(range.from, range.to - range.from, { signal: entry.abort.signal })) {
+    // Kept: a member that spans two leaves is mostly wanted after the leaf was fetched for another one.
+    const waits = { signal: entry.abort.signal, keep: true }
+    for await (const bytes of blob.stream(range.from, range.to - range.from, waits)) {
       this.bytesFetched += bytes.byteLength
       window.push(bytes)
       for (let member = members[next]; member !== undefined && member.offset + member.length <= window.end; member = members[++next]) {
