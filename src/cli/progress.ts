@@ -24,7 +24,7 @@ export interface Progress {
 interface Line { text: string, done: number, total: number, phase: string, reportedAt: number }
 
 const TTY_INTERVAL_MS = 100
-const JSON_INTERVAL_MS = 1_000
+const JSON_INTERVAL_MS = 2_000
 const COLUMNS = 80
 const NAME_COLUMNS = 19 // `sha256:` and 12 digits
 

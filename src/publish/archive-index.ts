@@ -8,6 +8,7 @@ import { cleanPath } from './prefetch-list.ts'
 import { type PlacedEntry, tarEntries } from './tar-entries.ts'
 
 export interface ArchiveIndex {
+  readonly names: readonly string[]
   readonly has: (path: string) => boolean
   /** The member's bytes in place, or null; `name` names them in messages. */
   readonly open: (path: string, name: string) => ByteSource | null
@@ -26,6 +27,7 @@ export async function indexArchive (archive: ByteSource): Promise<ArchiveIndex> 
     return entry === null ? null : part(archive, entry, name)
   }
   return {
+    names: [...members.keys()],
     has: (path) => follow(members, path) !== null,
     open,
     small: async (path) => {

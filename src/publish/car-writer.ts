@@ -7,7 +7,7 @@ import { basename, dirname, join } from 'node:path'
 import { CarWriter as Car } from '@ipld/car'
 import { createWriter as createHeaderWriter } from '@ipld/car/buffer-writer'
 import type { CID } from 'multiformats/cid'
-import { SnapshotterError } from '../base/errors.ts'
+import { messageOf, SnapshotterError } from '../base/errors.ts'
 import { CAR_HEADER_BYTES_MAX } from '../base/limits.ts'
 import { verifyBlock } from '../verify/verified-bytes.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
@@ -118,8 +118,4 @@ async function writeAll (file: FileHandle, bytes: Uint8Array, offset: number): P
     const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, offset + done)
     done += bytesWritten
   }
-}
-
-function messageOf (error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

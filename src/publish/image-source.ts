@@ -5,8 +5,9 @@ import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
-import { SnapshotterError } from '../base/errors.ts'
+import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { MANIFEST_BYTES_MAX, PUBLISH_READ_BYTES } from '../base/limits.ts'
+import { TAR_BLOCK } from '../layer/tar-header.ts'
 import { describeFile } from '../oci/describe-file.ts'
 import { checkLayoutFile } from '../oci/root-shape.ts'
 import type { Digest } from '../verify/digest.ts'
@@ -30,7 +31,9 @@ export interface ImageSource {
 }
 
 const GZIP = Buffer.of(0x1f, 0x8b)
-const HEAD_BYTES = 64 * 1024
+const USTAR_AT = 257
+const NAMES_SHOWN = 8
+const WANTED = 'an image archive holds oci-layout and index.json, or manifest.json'
 
 /** @throws NOT_FOUND, NOT_OCI, UNSUPPORTED; `spoolBeside` is a path whose folder takes an inflated archive. */
 export async function openImageSource (path: string, spoolBeside: string): Promise<ImageSource> {
@@ -47,8 +50,8 @@ async function openLayout (path: string): Promise<ImageSource> {
   const layoutFile = await smallFile(join(path, 'oci-layout'))
   const index = await smallFile(join(path, 'index.json'))
   if (layoutFile === null || index === null) {
-    const names = (await readdir(path)).sort().slice(0, 8).map((name) => JSON.stringify(name))
-    const found = names.length === 0 ? 'an empty directory' : `a directory with ${names.join(', ')}`
+    const names = await readdir(path)
+    const found = names.length === 0 ? 'an empty directory' : `a directory with ${listed(names)}`
     throw new SnapshotterError('NOT_OCI', `${path} is ${found}; an OCI layout has oci-layout, index.json and blobs`)
   }
   checkLayoutFile(layoutFile, join(path, 'oci-layout'))
@@ -65,11 +68,14 @@ async function openArchive (path: string, spoolBeside: string): Promise<ImageSou
   const file = await plainFile(path, spoolBeside)
   try {
     const { size } = await file.stat()
-    const archive = await indexArchive(fileSlice(file, path, 0, size)).catch(async (error: unknown) => await refuse(path, file, error))
+    await refuseUnlessTar(path, file, size)
+    const archive = await indexArchive(fileSlice(file, path, 0, size)).catch((cause: unknown) => {
+      throw new SnapshotterError('NOT_OCI', `${path} is a damaged archive: ${messageOf(cause)}`, {}, { cause })
+    })
     const close = async (): Promise<void> => { await file.close() }
     if (archive.has('oci-layout') && archive.has('index.json')) return await ociArchive(path, archive, close)
     if (archive.has('manifest.json')) return await dockerArchive(path, archive, close)
-    return await refuse(path, file)
+    throw new SnapshotterError('NOT_OCI', `${path} is a tar archive with ${listed(archive.names)}; ${WANTED}`)
   } catch (error) {
     await file.close()
     throw error
@@ -89,8 +95,8 @@ async function plainFile (path: string, spoolBeside: string): Promise<FileHandle
     })
   } catch (cause) {
     await inflated.close()
-    if (cause instanceof Error && 'code' in cause && !String(cause.code).startsWith('Z_')) throw cause
-    throw new SnapshotterError('NOT_OCI', `${path} is not valid gzip: ${cause instanceof Error ? cause.message : String(cause)}`, {}, { cause })
+    if (systemCode(cause)?.startsWith('Z_') !== true) throw cause
+    throw new SnapshotterError('NOT_OCI', `${path} is not valid gzip: ${messageOf(cause)}`, {}, { cause })
   }
   return inflated
 }
@@ -105,11 +111,16 @@ async function ociArchive (path: string, archive: ArchiveIndex, close: () => Pro
   return { kind: 'OCI archive', name: path, layoutFile, index: await archive.small('index.json'), blob, close }
 }
 
-async function refuse (path: string, file: FileHandle, cause?: unknown): Promise<never> {
-  const { size } = await file.stat()
-  const head = Buffer.alloc(Math.min(size, HEAD_BYTES))
+async function refuseUnlessTar (path: string, file: FileHandle, size: number): Promise<void> {
+  const head = Buffer.alloc(Math.min(size, TAR_BLOCK))
   await file.read(head, 0, head.byteLength, 0)
-  throw new SnapshotterError('NOT_OCI', `${path} is ${describeFile(head, size)}; an image archive holds oci-layout and index.json, or manifest.json`, {}, { cause })
+  if (head.byteLength === TAR_BLOCK && head.toString('latin1', USTAR_AT, USTAR_AT + 5) === 'ustar') return
+  throw new SnapshotterError('NOT_OCI', `${path} is ${describeFile(head, size)}; ${WANTED}`)
+}
+
+function listed (names: readonly string[]): string {
+  const shown = [...names].sort().slice(0, NAMES_SHOWN).map((name) => JSON.stringify(name.slice(0, 64))).join(', ')
+  return names.length > NAMES_SHOWN ? `${shown} and ${names.length - NAMES_SHOWN} more` : shown
 }
 
 async function smallFile (path: string): Promise<Buffer | null> {

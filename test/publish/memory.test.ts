@@ -1,0 +1,55 @@
+// Publishing needs no memory for the size of an image: the whole command in a process of its own, its peak as the kernel
+// counts it. PUBLISH_MEMORY_GIB=4 runs it on a layer of that many GiB.
+import { spawn } from 'node:child_process'
+import { createReadStream } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { createGzip } from 'node:zlib'
+import { createWriteStream } from 'node:fs'
+import { expect, test } from '@jest/globals'
+import type { Published } from '../../src/publish/publish.ts'
+import { writeBigImage } from './big-image.ts'
+import { inFolder, namesIn } from './published.ts'
+
+const GiB = 2 ** 30
+const LAYER_BYTES = Number(process.env['PUBLISH_MEMORY_GIB'] ?? 1) * GiB
+const RSS_MAX = 300e6
+
+test(`publishes a layer of ${LAYER_BYTES / GiB} GiB within ${RSS_MAX / 1e6} MB`, async () => inFolder(async (folder) => {
+  const source = join(folder, 'image.tar')
+  await writeBigImage(source, LAYER_BYTES)
+  const { published, peak } = await run(source, join(folder, 'image.car'))
+
+  expect(published.layers.map(({ lazy }) => lazy)).toEqual([true])
+  expect(peak).toBeLessThan(RSS_MAX)
+  expect(await namesIn(folder)).toEqual(['image.car', 'image.tar'])
+}), 1_200_000)
+
+test(`expands a gzipped archive within ${RSS_MAX / 1e6} MB and leaves nothing of it`, async () => inFolder(async (folder) => {
+  await writeBigImage(join(folder, 'image.tar'), GiB / 8)
+  const source = join(folder, 'image.tar.gz')
+  await pipeline(createReadStream(join(folder, 'image.tar')), createGzip({ level: 1 }), createWriteStream(source))
+  const plain = await run(join(folder, 'image.tar'), join(folder, 'a.car'))
+  const zipped = await run(source, join(folder, 'b.car'))
+
+  expect(zipped.published.cid).toBe(plain.published.cid)
+  expect(zipped.peak).toBeLessThan(RSS_MAX)
+  expect(await namesIn(folder)).toEqual(['a.car', 'b.car', 'image.tar', 'image.tar.gz'])
+}), 300_000)
+
+/** The command's result and its peak resident memory in bytes (VmHWM, proc(5)). */
+async function run (source: string, car: string): Promise<{ published: Published, peak: number }> {
+  const command = join(import.meta.dirname, '../../scripts/ipfs-snapshotter')
+  const child = spawn(command, ['publish', source, '--car', car, '--json'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  let peak = 0
+  const watch = setInterval(() => {
+    void readFile(`/proc/${child.pid ?? 0}/status`, 'utf8').then((status) => {
+      peak = Math.max(peak, Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024)
+    }, () => {})
+  }, 50)
+  const parts: Buffer[] = []
+  for await (const piece of child.stdout) parts.push(piece as Buffer)
+  clearInterval(watch)
+  return { published: JSON.parse(Buffer.concat(parts).toString()) as Published, peak }
+}
