@@ -1,6 +1,7 @@
 // A whole node in one temporary folder: our `serve` as a child process with its own root and state, a private containerd,
 // gateways of our command. Everything ends when it is disposed of, whatever a test did to it; then it says what is left.
 import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -137,9 +138,9 @@ export class Scene {
     }
   }
 
-  #lastId = 0
+  /** runc keeps the containers of every containerd of the machine in one place. */
   #nextId (): string {
-    return `c${++this.#lastId}`
+    return `e2e-${randomUUID()}`
   }
 
   /** Starts a container and leaves it; `said` grows with its output, `ended` tells the exit code. */

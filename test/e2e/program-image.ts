@@ -11,6 +11,8 @@ export interface ProgramImage {
   readonly layout: string
   /** Path in the image → sha256 of the content. */
   readonly hashes: ReadonlyMap<string, string>
+  /** What a container that reads these paths must print, as `hashLines` gives it. */
+  readonly expected: (paths: readonly string[]) => Record<string, string>
 }
 
 // The words are files; each is read by a process of its own, all at once, and "sha256 path" is printed when it is done.
@@ -76,12 +78,20 @@ export function programImage (folder: string, layers: readonly Files[], options:
   const tars = directories.map((directory) =>
     execFileSync('tar', ['--sort=name', '--numeric-owner', '--owner=0', '--group=0', '-C', directory, '-cf', '-', '.'], { maxBuffer: 1 << 30 }))
   writeDocuments(layout, tars, options.architecture ?? (process.arch === 'arm64' ? 'arm64' : 'amd64'))
-  return { layout, hashes }
+  return { layout, hashes, expected: (paths) => Object.fromEntries(paths.map((path) => [path, hashes.get(path) ?? 'no such file'])) }
 }
 
 /** `count` files of incompressible bytes at /data/0, /data/1, …: nothing of one stands in a block of another by chance. */
 export function randomFiles (count: number, bytes: number): Files {
   return Object.fromEntries(Array.from({ length: count }, (_, at) => [`/data/${at}`, randomBytes(bytes)]))
+}
+
+/** What the program printed: path → sha256. Lines of failed reads show as themselves. */
+export function hashLines (printed: string): Record<string, string> {
+  return Object.fromEntries(printed.trim().split('\n').filter((line) => line !== 'ready').map((line) => {
+    const [, hash = line, path = 'unexpected'] = /^([0-9a-f]{64}) (\S+)$/.exec(line) ?? []
+    return [path, hash]
+  }))
 }
 
 function writeDocuments (layout: string, tars: readonly Buffer[], architecture: string): void {
