@@ -18,7 +18,7 @@ export interface OpenedLayer {
 }
 
 export async function openFixture (file: string): Promise<OpenedLayer[]> {
-  return await Promise.all((await imageLayers(file)).map(openLayer))
+  return await Promise.all(imageLayers(file).map(openLayer))
 }
 
 async function openLayer (layer: FixtureLayer): Promise<OpenedLayer> {
