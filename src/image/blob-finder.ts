@@ -1,5 +1,5 @@
 // Finds the CID of a blob that a descriptor names and reads its documents, each checked against digest and size before
-// anyone parses it. Order: the root's own directory (same DAG, so pinned with it), the descriptor's annotation and `urls`,
+// anyone parses it. Order: the root's own directory (same DAG, so pinned with it), the descriptor's `urls` and annotation,
 // and for blobs of one block the digest itself.
 import type { CID } from 'multiformats/cid'
 import { hasCode, SnapshotterError } from '../base/errors.ts'

@@ -1,7 +1,7 @@
 // OCI descriptors, strictly (image-spec descriptor.md): what a blob is called, how long it is, and where it may be found.
 import { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
-import { acceptCid } from '../verify/cid.ts'
+import { acceptCid, digestOfRawCid } from '../verify/cid.ts'
 import type { Digest } from '../verify/digest.ts'
 import { type VerifiedBytes, verifyDigest } from '../verify/verified-bytes.ts'
 import { ANNOTATION_CID } from './annotations.ts'
@@ -50,12 +50,17 @@ function readData (fields: Fields, { digest, size }: { digest: Digest, size: num
   return verifyDigest(digest, bytes, `${what}, embedded data`)
 }
 
-/** The CIDs that a descriptor itself names, annotation first, then `urls`; what is no CID of ours is passed over. */
-export function namedCids ({ annotations, urls }: Pick<Descriptor, 'annotations' | 'urls'>): CID[] {
-  const texts = [annotations[ANNOTATION_CID], ...urls.map((url) => /^ipfs:\/\/([A-Za-z0-9]+)\/?$/.exec(url)?.[1])]
+/**
+ * The CIDs that a descriptor itself names, `urls` before the annotation: a tool that rewrites a blob (`nerdctl push ipfs://`)
+ * sets new urls and copies annotations of which it knows nothing. A raw CID of another digest is no CID of this blob.
+ */
+export function namedCids ({ digest, annotations, urls }: Pick<Descriptor, 'digest' | 'annotations' | 'urls'>): CID[] {
+  const texts = [...urls.map((url) => /^ipfs:\/\/([A-Za-z0-9]+)\/?$/.exec(url)?.[1]), annotations[ANNOTATION_CID]]
   return texts.flatMap((text) => {
     try {
-      return text === undefined ? [] : [acceptCid(CID.parse(text))]
+      if (text === undefined) return []
+      const cid = acceptCid(CID.parse(text))
+      return [digest, null].includes(digestOfRawCid(cid)) ? [cid] : []
     } catch {
       return []
     }

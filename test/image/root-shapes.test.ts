@@ -137,6 +137,23 @@ describe('(b) a JSON descriptor', () => {
     expect(plan.layers[0]?.cid.code).toBe(0x70)
   })
 
+  test('whose tool rewrote the blobs and their urls, and copied our annotations of the old ones', async () => {
+    const { blocks, resolve } = setUp()
+    const stale = { [ANNOTATION_CID]: blocks.putFile('the manifest before', CHUNK).toString() }
+    const child = (blob: Blob): Json => ({ ...linked(blocks, 'urls')(blob), annotations: stale })
+    const image = makeImage({ layers: ['z'.repeat(1000)], child })
+    expectPlan(await resolve(blocks.putFile(JSON.stringify(descriptorOf(image.manifest, child(image.manifest))))), image)
+  })
+
+  test.each(['urls', 'annotations'] as const)('with raw CIDs of other blobs in %s: those of its digests are tried', async (name) => {
+    const { blocks, resolve } = setUp()
+    const stale = blocks.putFile('the blob before').toString()
+    const child = (): Json => name === 'urls' ? { urls: [`ipfs://${stale}`] } : { annotations: { [ANNOTATION_CID]: stale } }
+    const image = makeImage({ layers: ['z'.repeat(1000)], child })
+    putBlobs(blocks, blobsOf(image))
+    expectPlan(await resolve(blocks.putFile(JSON.stringify(descriptorOf(image.manifest, child())))), image)
+  })
+
   test('of an index', async () => {
     const { blocks, resolve } = setUp()
     const link = linked(blocks, 'urls')

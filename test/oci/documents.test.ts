@@ -2,6 +2,7 @@
 // little as possible.
 import { describe, expect, test } from '@jest/globals'
 import { createHash } from 'node:crypto'
+import { CID } from 'multiformats/cid'
 import { isSnapshotterError } from '../../src/base/errors.ts'
 import { INDEX_MANIFESTS_MAX, LAYER_BYTES_MAX, LAYERS_MAX, MANIFEST_BYTES_MAX } from '../../src/base/limits.ts'
 import { readConfig } from '../../src/oci/config-document.ts'
@@ -10,6 +11,8 @@ import { readIndex } from '../../src/oci/index-document.ts'
 import { imageLayers, isArtifact, readManifest } from '../../src/oci/manifest-document.ts'
 import * as types from '../../src/oci/media-types.ts'
 import type { JsonValue } from '../../src/oci/strict-json.ts'
+import { digestOfRawCid } from '../../src/verify/cid.ts'
+import { digestOf } from '../../src/verify/digest.ts'
 
 type Json = Record<string, unknown>
 
@@ -237,15 +240,17 @@ describe('a descriptor', () => {
     expect(Buffer.from(descriptor.data ?? []).toString()).toBe('hello')
   })
 
-  test('names CIDs by annotation first, then by urls, and what is no CID is passed over', () => {
-    const one = 'bafkreih27ajrojltfvxnbaf7dizcbiwumkmm7kmdavc3izdgd57cij5n7q'
-    const two = 'bafybeidleclw6csof6vkm6qwvbdcjpxaxdrv77rzomngcujn6aquawoude'
-    const cids = namedCids({
-      urls: ['https://gw/ipfs/x', 'ipfs://nonsense', `ipfs://${two}/path`, `ipfs://${two}`],
-      annotations: { 'containerd.io/snapshot/ipfs-snapshotter/cid': one }
-    })
+  test('names CIDs by urls first, then by annotation; what is no CID, or one of another blob, is passed over', () => {
+    const raw = 'bafkreih27ajrojltfvxnbaf7dizcbiwumkmm7kmdavc3izdgd57cij5n7q'
+    const tree = 'bafybeidleclw6csof6vkm6qwvbdcjpxaxdrv77rzomngcujn6aquawoude'
+    const descriptor = {
+      digest: digestOfRawCid(CID.parse(raw)) ?? digestOf(Buffer.from('')),
+      urls: ['https://gw/ipfs/x', 'ipfs://nonsense', `ipfs://${tree}/path`, `ipfs://${tree}`],
+      annotations: { 'containerd.io/snapshot/ipfs-snapshotter/cid': raw }
+    }
 
-    expect(cids.map(String)).toEqual([one, two])
+    expect(namedCids(descriptor).map(String)).toEqual([tree, raw])
+    expect(namedCids({ ...descriptor, digest: digestOf(Buffer.from('another blob')) }).map(String)).toEqual([tree])
   })
 })
 
