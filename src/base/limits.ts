@@ -40,6 +40,7 @@ export const LAYER_UNPACKED_BYTES_MAX = 64 * GiB // gzip bombs end here
 export const INFLATE_RATIO_MAX = 1_100 // deflate cannot exceed 1032:1
 export const TOC_BYTES_MAX = 128 * MiB // about 500,000 entries
 export const LAYER_ENTRIES_MAX = 1_000_000 // inodes and names of one layer
+export const LAYER_METADATA_BYTES_MAX = 256 * MiB // paths, link targets and xattrs of one layer while its tree is built: a tar's compress 1000 to 1
 export const CHUNK_BYTES_MAX = 16 * MiB // one chunk is held in memory while it is checked
 export const CHUNK_BYTES_PLAIN = 256 * KiB // our own chunks of plain layers: 4 leaves each
 export const LEAF_BYTES = 64 * KiB // unit of the check on every read from disk (design §1.4)

@@ -3,7 +3,7 @@
 // its inode, whiteouts become character devices 0:0 and opaque marks xattrs. The root keeps 0755 root:root, as there.
 // Refused like there: links to what the layer lacks, parents that are no directories, a whiteout of what the layer holds.
 import { SnapshotterError } from '../base/errors.ts'
-import { LAYER_ENTRIES_MAX } from '../base/limits.ts'
+import { LAYER_ENTRIES_MAX, LAYER_METADATA_BYTES_MAX } from '../base/limits.ts'
 import { type LayerEntry, show } from './layer-entry.ts'
 import type { InodeKind } from './layer-index.ts'
 import { NO_CHUNKS, type TreeNode } from './tree-node.ts'
@@ -26,6 +26,7 @@ export interface TreeOptions {
   /** Names below the root that are the format's own and no part of the layer's content. */
   readonly skip?: ReadonlySet<string>
   readonly entriesMax?: number
+  readonly metadataBytesMax?: number
 }
 
 export class LayerTree {
@@ -33,14 +34,17 @@ export class LayerTree {
   readonly #origin: Origin
   readonly #skip: ReadonlySet<string>
   readonly #entriesMax: number
+  readonly #metadataBytesMax: number
   readonly #links: LinkBudget
   #nodes = 0
   #names = 0
+  #metadataBytes = 0
 
   constructor (options: TreeOptions) {
     this.#origin = options.origin
     this.#skip = options.skip ?? new Set()
     this.#entriesMax = options.entriesMax ?? LAYER_ENTRIES_MAX
+    this.#metadataBytesMax = options.metadataBytesMax ?? LAYER_METADATA_BYTES_MAX
     this.#links = { left: 2 * this.#entriesMax }
     this.root = this.#impliedDirectory()
   }
@@ -54,6 +58,7 @@ export class LayerTree {
       return null
     }
     if (cleaned.length === 0 && this.#skip.has(base)) return null
+    this.#checkMetadata(entry)
 
     const parentPath = resolveLinks(this.root, cleaned, this.#links, this.#origin)
     checkPath([...parentPath, base], this.#origin)
@@ -172,6 +177,14 @@ export class LayerTree {
   #checkCount (): void {
     if (this.#names <= this.#entriesMax && this.#nodes <= this.#entriesMax) return
     throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#origin.what}: more than ${this.#entriesMax} entries`)
+  }
+
+  /** Counts what entries bring, replaced ones too. A name keeps its whole path alive: the engine cuts without copying. */
+  #checkMetadata ({ path, linkTarget, xattrs }: LayerEntry): void {
+    this.#metadataBytes += path.length + linkTarget.length
+    for (const [name, value] of xattrs) this.#metadataBytes += name.length + value.byteLength
+    if (this.#metadataBytes <= this.#metadataBytesMax) return
+    throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#origin.what}: more than ${this.#metadataBytesMax} bytes of names, link targets and xattrs`)
   }
 
   #invalid (path: string, why: string): SnapshotterError {

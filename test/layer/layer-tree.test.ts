@@ -65,6 +65,19 @@ describe('names', () => {
       .toMatch(/^LIMIT_EXCEEDED: layer: path of 257 components/)
   })
 
+  test.each<[string, (i: number) => Given]>([
+    ['paths', (i) => file(`${'p'.repeat(200)}/f${i}`)],
+    ['link targets', (i) => symlink(`l${i}`, 't'.repeat(200))],
+    ['xattrs', (i) => file(`x${i}`, { xattrs: new Map([['user.a', Buffer.alloc(200, 'v')]]) })],
+    ['entries that replace each other', () => symlink('same', 't'.repeat(200))]
+  ])('names, targets and xattrs of a layer are bounded together: %s', (_, given) => {
+    const tree = new LayerTree({ origin: { what: 'layer', code: 'LAYER_INVALID' }, metadataBytesMax: 2_100 })
+    const add = (i: number): void => { tree.apply({ ...BASE, ...given(i) }) }
+    for (let i = 0; i < 9; i++) add(i)
+
+    expect(codeOf(() => { add(9); add(10) })).toMatch(/^LIMIT_EXCEEDED: layer: more than 2100 bytes of names, link targets and xattrs/)
+  })
+
   test('a layer may have so many entries and not one more', () => {
     const many = (count: number): Given[] => Array.from({ length: count }, (_, i) => file(`f${i}`))
 
