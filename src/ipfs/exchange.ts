@@ -4,7 +4,7 @@
 import type { CID } from 'multiformats/cid'
 import type { Clock } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
-import { LEAF_CACHE_BYTES, NODE_CACHE_BYTES } from '../base/limits.ts'
+import { LEAF_CACHE_BYTES, NODE_CACHE_BYTES, RANGE_BLOCKS_MAX } from '../base/limits.ts'
 import type { Priority } from '../base/semaphore.ts'
 import { acceptCid, CODE_DAG_PB, CODE_IDENTITY } from '../verify/cid.ts'
 import { type VerifiedBytes, verifyBlock } from '../verify/verified-bytes.ts'
@@ -114,7 +114,11 @@ export class Job implements WantList {
     this.delivered++
     // Readers go on in a later microtask: they find what follows from this block already on its way.
     this.#exchange.arrived(want, bytes, this.#plan.keep(want.need))
-    for (const need of this.#expand(want.need, bytes)) this.#exchange.claim(need, this)
+    for (const need of this.#expand(want.need, bytes)) {
+      if (this.wants.size >= RANGE_BLOCKS_MAX) return // a reader's walk refuses so many, but may come later than the nodes
+      // What came is in the owner's hands: CARs without repeats will not bring it again.
+      if (!this.wants.has(keyOf(need.cid))) this.#exchange.claim(need, this)
+    }
   }
 
   fail (error: unknown): void {

@@ -4,8 +4,17 @@ import * as dagPb from '@ipld/dag-pb'
 import { UnixFS } from 'ipfs-unixfs'
 import { CID } from 'multiformats/cid'
 import { create as createMultihash } from 'multiformats/hashes/digest'
+import { systemClock } from '../../src/base/clock.ts'
+import { RANGE_BLOCKS_MAX } from '../../src/base/limits.ts'
+import type { Attempt } from '../../src/ipfs/attempts.ts'
+import { keyOf } from '../../src/ipfs/block-key.ts'
+import type { BlockSource, WantList } from '../../src/ipfs/block-source.ts'
+import { Exchange } from '../../src/ipfs/exchange.ts'
+import { OpenFile } from '../../src/ipfs/unixfs-file.ts'
+import { decodeFileNode } from '../../src/ipfs/unixfs-node.ts'
 import { rawCidOf } from '../../src/verify/cid.ts'
 import { digestOf } from '../../src/verify/digest.ts'
+import { verifyBlock } from '../../src/verify/verified-bytes.ts'
 import { CarBlocks } from '../fakes/gateway.ts'
 import { failureOf, gatewayOf, serviceOver } from './block-services.ts'
 
@@ -104,4 +113,57 @@ test('links to codecs and hashes that we refuse end the read', async () => {
   const leaf = dag.leaf(Buffer.from('12345'))
   const cbor = CID.createV1(0x71, leaf.multihash)
   expect((await failureOf(readAll(dag, dag.file([[cbor, 5]])))).code).toBe('CID_UNSUPPORTED')
+})
+
+describe('what a job wants', () => {
+  class Scripted implements BlockSource {
+    readonly name = 'scripted'
+    readonly availableAt = 0
+    readonly penalisedUntil = 0
+    readonly #blocks: ReadonlyArray<readonly [CID, Uint8Array]>
+    fetches = 0
+    wantedMost = 0
+    constructor (blocks: ReadonlyArray<readonly [CID, Uint8Array]>) { this.#blocks = blocks }
+    status = (): never => { throw new Error('not asked') }
+    close = async (): Promise<void> => {}
+
+    /** One CAR without repeats: each block once, in order, taken or passed over. */
+    async fetch (wants: WantList, attempts: Attempt[]): Promise<void> {
+      this.fetches++
+      for (const [cid, bytes] of this.#blocks) {
+        if (wants.wanted(keyOf(cid)) !== undefined) wants.accept(keyOf(cid), verifyBlock(cid, bytes, this.name))
+        this.wantedMost = Math.max(this.wantedMost, wants.size)
+      }
+      attempts.push({ source: this.name, code: 'CAR_TRUNCATED', note: 'ended', ms: 0, transient: false, formatRefused: false })
+    }
+  }
+
+  function open (dag: Dag, root: CID, order: readonly CID[]): { source: Scripted, file: OpenFile } {
+    const source = new Scripted(order.map((cid) => [cid, dag.get(cid) ?? Buffer.alloc(0)] as const))
+    const exchange = new Exchange([source], { clock: systemClock, sleep: async () => {} })
+    const node = decodeFileNode(root, verifyBlock(root, dag.get(root) ?? Buffer.alloc(0), 'here'))
+    return { source, file: new OpenFile(exchange, { cid: root, node }) }
+  }
+
+  test('stays bounded when nodes crumble into leaves faster than a reader looks', async () => {
+    const dag = new Dag()
+    const inner = Array.from({ length: 5 }, (_, node) =>
+      dag.file(Array.from({ length: 10_000 }, (_, at) => [rawCidOf(digestOf(Buffer.from(`${node} ${at}`))), 1] as const)))
+    const root = dag.file(inner.map((cid) => [cid, 10_000] as const))
+    const { source, file } = open(dag, root, inner)
+    expect((await failureOf(file.read(0, 50_000))).code).toBe('LIMIT_EXCEEDED')
+    expect(source.wantedMost).toBeLessThanOrEqual(RANGE_BLOCKS_MAX)
+  })
+
+  test('is not a leaf again that came already and two nodes share', async () => {
+    const dag = new Dag()
+    const shared = dag.leaf(Buffer.alloc(9))
+    const [one, other] = [dag.file([[shared, 9]]), dag.file([[shared, 9], [dag.leaf(Buffer.from('1')), 1]])]
+    const root = dag.file([[one, 9], [other, 10]])
+    const { source, file } = open(dag, root, [one, shared, other, dag.leaf(Buffer.from('1'))])
+    const pieces: Uint8Array[] = []
+    for await (const piece of file.stream(0, file.size)) pieces.push(piece)
+    expect(Buffer.concat(pieces)).toEqual(Buffer.concat([Buffer.alloc(18), Buffer.from('1')]))
+    expect(source.fetches).toBe(1)
+  })
 })
