@@ -1,7 +1,8 @@
 // An HTTP request as the gateway understands it: parsed and refused before any block is touched.
 import type { IncomingMessage } from 'node:http'
 import { CID } from 'multiformats/cid'
-import { PATH_DEPTH_MAX } from '../base/limits.ts'
+import { IDENTITY_BYTES_MAX, PATH_DEPTH_MAX } from '../base/limits.ts'
+import { CODE_IDENTITY } from '../verify/cid.ts'
 import { type Format, negotiate } from './gateway-accept.ts'
 import { problem } from './gateway-problem.ts'
 import { type EntityBytes, parseEntityBytes } from './gateway-range.ts'
@@ -60,11 +61,15 @@ export function parseRequest (request: Pick<IncomingMessage, 'url' | 'headers'>)
 }
 
 function parseRoot (text: string): CID {
+  let cid: CID
   try {
-    return CID.parse(decodeURIComponent(text))
+    cid = CID.parse(decodeURIComponent(text))
   } catch {
     throw problem(400, `not a CID: ${JSON.stringify(text.slice(0, 120))}`)
   }
+  const { code, size } = cid.multihash
+  if (code === CODE_IDENTITY && size > IDENTITY_BYTES_MAX) throw problem(400, `identity CID of ${size} bytes, limit ${IDENTITY_BYTES_MAX}`)
+  return cid
 }
 
 function decodeSegment (segment: string): string {

@@ -53,8 +53,8 @@ export async function planCar (store: BlockStoreReadonly, path: ResolvedPath, qu
 function readTerminal (cid: CID, bytes: VerifiedBytes): GatewayNode {
   try {
     return readNode(cid, bytes)
-  } catch (cause) {
-    throw problem(404, `block ${cid.toString()} is not what its codec says: ask for dag-scope=block or format=raw`, { cause: String(cause) })
+  } catch {
+    throw problem(404, `block ${cid.toString()} is not what its codec says: ask for dag-scope=block or format=raw`)
   }
 }
 

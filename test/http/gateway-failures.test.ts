@@ -5,11 +5,12 @@ import { get, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { IDENTITY_BYTES_MAX } from '../../src/base/limits.ts'
 import { type Gateway, type GatewayOptions, startGateway } from '../../src/http/gateway.ts'
 import type { BlockStoreReadonly } from '../../src/ipfs/block-store.ts'
 import { openCarStore } from '../../src/ipfs/car-store.ts'
 import { ask } from '../suites/ask.ts'
-import { type Block, blocksOf, carBytes, directory, fileNode, leaf, names, readCar } from '../suites/dags.ts'
+import { type Block, block, blocksOf, carBytes, DAG_CBOR, directory, fileNode, identityCid, leaf, names, readCar } from '../suites/dags.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'gateway-failures-'))
 const open: Array<() => Promise<void>> = []
@@ -165,4 +166,23 @@ test('closing cuts running answers and frees the address', async () => {
     code: 'ENVIRONMENT', message: `cannot listen on 127.0.0.1:${port}: another program listens there`
   })
   await again.close()
+})
+
+test('a block that is not what its codec says is a 404 without headers of its own', async () => {
+  const odd = block(Buffer.of(0xff), DAG_CBOR)
+  const { url } = await serve(await storeOf(carBytes([], [odd])))
+  const answer = await ask(`${url}/ipfs/${odd.cid.toString()}?format=car`)
+
+  expect([answer.status, answer.body.toString()]).toEqual([
+    404, `block ${odd.cid.toString()} is not what its codec says: ask for dag-scope=block or format=raw\n`
+  ])
+  expect(answer.headers).not.toHaveProperty('cause')
+})
+
+test.each(['raw', 'car'])('an identity CID that is longer than anybody takes is the client\'s error: format=%s', async (format) => {
+  const { url } = await serve(await storeOf(carBytes([root.cid], blocks)))
+  const answer = await ask(`${url}/ipfs/${identityCid('x'.repeat(IDENTITY_BYTES_MAX + 1)).toString()}?format=${format}`)
+
+  expect([answer.status, answer.body.toString()]).toEqual([400, 'identity CID of 129 bytes, limit 128\n'])
+  expect((await ask(`${url}/ipfs/${identityCid('x'.repeat(IDENTITY_BYTES_MAX)).toString()}?format=${format}`)).status).toBe(200)
 })
