@@ -78,7 +78,8 @@ async function mapInPayload (reader: ByteReader, payload: number, where: string)
     for (const byte of block) if (byte === 0x0a) newlines++
     parts.push(binary(block))
     count ??= newlines === 0 ? null : decimal(/^([0-9]+)\n/.exec(parts.join(''))?.[1] ?? '') ?? Number.NaN
-    if (count !== null && !(newlines <= 2 * count)) return parts.join('').split('\n').slice(1, 1 + 2 * count)
+    if (Number.isNaN(count)) throw invalid(where, 'its map starts with no count')
+    if (count !== null && newlines > 2 * count) return parts.join('').split('\n').slice(1, 1 + 2 * count)
   }
 }
 

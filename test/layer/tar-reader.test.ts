@@ -317,7 +317,7 @@ describe('sparse files', () => {
   test('refuses a 1.0 map that is longer than the content, and one that counts too far', async () => {
     const pax = { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '100' }
 
-    for (const data of ['9\n0\n1\n', 'x', '1', '99999999999999999999\n']) {
+    for (const data of ['9\n0\n1\n', 'x', '1', '99999999999999999999\n', 'x\n'.padEnd(512, '\0'), '\n'.padEnd(512, '\0'), '1 \n'.padEnd(512, '\0')]) {
       expect(await lineOf(read(tar(entry('s', { pax, data }))))).toMatch(/^LAYER_INVALID: .*sparse file: its map/)
     }
   })
