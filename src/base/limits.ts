@@ -15,7 +15,6 @@ export const DAG_DEPTH_MAX = 32 // a balanced 1024-ary file of 1 EiB needs 6; tr
 export const DAG_LINKS_MAX = 16_384 // links of one dag-pb node that fits a block
 export const DIRECTORY_ENTRIES_MAX = 65_536 // an OCI layout has a few dozen
 export const DIRECTORY_SHARDS_MAX = 8_192 // nodes of one sharded directory; they hold tens of entries each
-export const FILE_LEAVES_MAX = 4_194_304 // 16 GiB in 4 KiB leaves
 export const RANGE_BLOCKS_MAX = 32_768 // blocks of one range request: 8 MiB in 256-byte leaves; guards memory
 export const NODE_CACHE_BYTES = 24 * MiB // dag-pb nodes with links, in memory: the DAG of 400 GiB in 1 MiB leaves
 export const LEAF_CACHE_BYTES = 32 * MiB // leaves that two reads share, in memory
@@ -34,6 +33,7 @@ export const NESTED_INDEXES_MAX = 16 // indexes in an index, and manifests whose
 export const ROOT_PEEK_BYTES = 64 * KiB // of a root that is no document, to say what it is
 export const LAYER_BYTES_MAX = 10 * GiB // one compressed layer
 export const IMAGE_BYTES_MAX = 20 * GiB // all compressed layers
+export const ROOT_BYTES_MAX = 10 * IMAGE_BYTES_MAX // files that verify reads beside the image's layers: its other platforms
 
 // Layers
 export const LAYER_UNPACKED_BYTES_MAX = 64 * GiB // gzip bombs end here

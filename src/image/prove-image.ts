@@ -3,7 +3,7 @@
 // proven is the caller's: that room is this one's neighbour.
 import type { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
-import { DIRECTORY_ENTRIES_MAX } from '../base/limits.ts'
+import { DIRECTORY_ENTRIES_MAX, ROOT_BYTES_MAX } from '../base/limits.ts'
 import type { BlockService, UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import type { Reference } from '../oci/reference.ts'
 import { canonicalReference } from '../oci/spellings.ts'
@@ -134,6 +134,10 @@ class RestOfRoot {
 
   async #hashFile (cid: CID): Promise<Digest> {
     const file = await this.#blocks.openFile(cid, this.#waits)
+    // A few blocks, linked again and again, may say that they are an exabyte.
+    if (this.bytes + file.size > ROOT_BYTES_MAX) {
+      throw new SnapshotterError('LIMIT_EXCEEDED', `with ${file.size} bytes more the root has over ${ROOT_BYTES_MAX} bytes beside the image's layers`)
+    }
     const hash = new DigestStream()
     for await (const piece of file.stream(0, file.size, this.#waits)) hash.update(piece)
     this.bytes += hash.bytes

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { CarIndexer } from '@ipld/car'
+import * as dagPb from '@ipld/dag-pb'
+import { UnixFS } from 'ipfs-unixfs'
 import type { CID } from 'multiformats/cid'
 import { silentLog } from '../../src/base/log.ts'
 import { isSnapshotterError } from '../../src/base/errors.ts'
@@ -143,6 +145,17 @@ describe('a publisher who makes every CID fit', () => {
 
     expect(await prove([...blobsOf(image), other])).toBe('passed')
     expect(await prove([...blobsOf(image), { ...other, bytes: Buffer.from('something else') }])).toBe('DIGEST_MISMATCH')
+  })
+
+  test('does not with a file beside the blobs whose few blocks say that they are a terabyte', async () => {
+    const { image, prove } = await build()
+    const times = (blocks: MemoryBlocks, child: CID, size: number): CID => {
+      const message = new UnixFS({ type: 'file', blockSizes: Array.from({ length: 1024 }, () => BigInt(size)) })
+      return blocks.put(dagPb.encode({ Data: message.marshal(), Links: Array.from({ length: 1024 }, () => ({ Hash: child, Name: '', Tsize: 0 })) }), dagPb.code)
+    }
+    const huge = (blocks: MemoryBlocks): CID => times(blocks, times(blocks, blocks.put(Buffer.alloc(1 << 20)), 1 << 20), 1 << 30)
+
+    expect(await prove(blobsOf(image), (blocks) => ({ huge: huge(blocks) }))).toBe('LIMIT_EXCEEDED')
   })
 
   test('does not when a blob is a directory', async () => {
