@@ -14,6 +14,8 @@ import { type Digest, parseDigest } from '../verify/digest.ts'
 import { type Seal, syncFolder, writeDurably } from './seal.ts'
 
 const RECORD_KIND = 'layer record 1'
+const RECORD = 'record'
+const KEY = /^[0-9a-f]{64}$/
 
 /** What names a layer's bytes and the way they are read. */
 export interface LayerIdentity {
@@ -56,8 +58,17 @@ export class LayerStore {
     this.#log = options.log
   }
 
+  /** Removes what an earlier run was killed over: half-made layers, and data that no record speaks for. */
   async open (): Promise<void> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+    for (const name of await readdir(this.#folder)) {
+      const files = KEY.test(name) ? await readdir(this.folderOf(name)) : []
+      if (files.includes(RECORD)) {
+        for (const half of files.filter((file) => file.startsWith(`${RECORD}.`))) await rm(join(this.#folder, name, half), { force: true })
+      } else {
+        await rm(join(this.#folder, name), { recursive: true, force: true })
+      }
+    }
   }
 
   /** Where the data plane keeps the layer's bytes. */
@@ -69,7 +80,7 @@ export class LayerStore {
   async load (key: string): Promise<LayerRecord | null> {
     let sealed: Uint8Array
     try {
-      sealed = await readFile(join(this.folderOf(key), 'record'))
+      sealed = await readFile(join(this.folderOf(key), RECORD))
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return null
       throw error
@@ -89,7 +100,7 @@ export class LayerStore {
     const key = layerKey(record)
     const folder = this.folderOf(key)
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    await writeDurably(join(folder, 'record'), this.#seal.seal(RECORD_KIND, key, encodeRecord(record)))
+    await writeDurably(join(folder, RECORD), this.#seal.seal(RECORD_KIND, key, encodeRecord(record)))
     await syncFolder(this.#folder)
     return key
   }
@@ -99,7 +110,7 @@ export class LayerStore {
   }
 
   async keys (): Promise<string[]> {
-    return (await readdir(this.#folder)).filter((name) => /^[0-9a-f]{64}$/.test(name))
+    return (await readdir(this.#folder)).filter((name) => KEY.test(name))
   }
 }
 

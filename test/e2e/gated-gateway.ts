@@ -10,7 +10,7 @@ export class GatedGateway {
   readonly #waiting: Array<{ readonly response: ServerResponse, readonly go: () => void }> = []
   /** CID → how many answers it was put into. */
   readonly #delivered = new Map<string, number>()
-  #held = false
+  #held: (path: string) => boolean = () => false
   #gateway: FakeGateway | null = null
 
   static async over (...cars: readonly string[]): Promise<GatedGateway> {
@@ -37,9 +37,9 @@ export class GatedGateway {
     return this.gateway.url
   }
 
-  /** From now on requests wait. */
-  hold (): void {
-    this.#held = true
+  /** From now on requests wait, all or those whose path matches. */
+  hold (matches: (path: string) => boolean = () => true): void {
+    this.#held = matches
   }
 
   /** Requests that wait and whose client is still there. */
@@ -49,7 +49,7 @@ export class GatedGateway {
 
   /** Answers those whose client is still there; later ones are answered at once. */
   release (): void {
-    this.#held = false
+    this.#held = () => false
     for (const { response, go } of this.#waiting.splice(0)) if (!response.destroyed) go()
   }
 
@@ -77,7 +77,7 @@ export class GatedGateway {
   #listen (listener: RequestListener): Server {
     return createServer((request: IncomingMessage, response: ServerResponse) => {
       const go = (): void => { listener(request, response) }
-      if (this.#held) this.#waiting.push({ response, go })
+      if (this.#held(request.url ?? '')) this.#waiting.push({ response, go })
       else go()
     })
   }
