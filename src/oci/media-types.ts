@@ -58,5 +58,5 @@ function whyNoLayer (mediaType: string): string {
   const quoted = JSON.stringify(mediaType.slice(0, 120))
   if (/\.nondistributable\.|\.foreign\./.test(mediaType)) return `is a foreign layer (${quoted}): its bytes are kept outside the image`
   if (/\+encrypted$/.test(mediaType)) return `is encrypted (${quoted}), which is not supported`
-  return `has the media type ${quoted}; supported are tar, tar+gzip and tar+zstd layers of OCI and Docker`
+  return `has the media type ${quoted}; supported are tar and tar+gzip layers of OCI and Docker`
 }

@@ -128,7 +128,7 @@ describe('a manifest', () => {
       `MEDIA_TYPE_UNSUPPORTED: manifest m, layer 0 is encrypted ("${types.OCI_LAYER_GZIP}+encrypted"), which is not supported`],
     ['with a native EROFS layer', manifest({ layers: [layer({ mediaType: 'application/vnd.erofs.layer.v1' })] }),
       'MEDIA_TYPE_UNSUPPORTED: manifest m, layer 0 has the media type "application/vnd.erofs.layer.v1"; ' +
-      'supported are tar, tar+gzip and tar+zstd layers of OCI and Docker'],
+      'supported are tar and tar+gzip layers of OCI and Docker'],
     ['with one layer too many', manifest({ layers: Array.from({ length: LAYERS_MAX + 1 }, () => layer()) }),
       'LIMIT_EXCEEDED: manifest m has 128 layers, limit 127'],
     ['with a layer one byte too long', manifest({ layers: [layer({ size: LAYER_BYTES_MAX + 1 })] }),
