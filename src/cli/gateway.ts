@@ -19,6 +19,7 @@ export function gatewayCommand (): Command {
     .requiredOption('--car <file...>', 'CAR version 1 file; may be repeated')
     .option('--listen <address>', 'HOST:PORT; port 0 takes a free one', '127.0.0.1:8080')
     .option('--json', 'print the address as a JSON object', false)
+    .option('--config <file>', 'accepted and not needed')
     .action(async (flags: GatewayFlags) => { await runGateway(flags) })
 }
 

@@ -54,8 +54,8 @@ describe('gateway --car FILE… --listen ADDR', () => {
     expect(await ended).toMatchObject({ code: 0, stdout: `${url}\n` })
   })
 
-  test('takes several files behind one --car, and says more with --json', async () => {
-    const { child, ended, firstLine } = run('--json', '--listen', '127.0.0.1:0', '--car', carOne, carTwo)
+  test('takes several files behind one --car, --config like every command, and says more with --json', async () => {
+    const { child, ended, firstLine } = run('--json', '--config', join(folder, 'any.toml'), '--listen', '127.0.0.1:0', '--car', carOne, carTwo)
     const said = JSON.parse(await firstLine) as { url: string, roots: string[], blocks: number }
 
     expect(said).toEqual({ url: expect.stringMatching(/^http:/) as unknown, roots: [one.cid.toString(), two.cid.toString()], blocks: 2 })
