@@ -52,6 +52,8 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     await store.open()
     const sources = new Sources(config.sources, log)
     undo.defer(async () => { await sources.close() })
+    // Before fetches are cut off: reads that wait for them wait for the next daemon, and hear of no failure.
+    undo.defer(async () => { await dataPlane.close() })
     const opener = new LayerOpener({ store, log })
     const book = new ImageBook({ opener, log })
 
@@ -71,8 +73,8 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     })
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
   } catch (error) {
-    restored.resolve(undefined)
     await undo.disposeAsync()
+    restored.resolve(undefined) // after the data plane was let go: see above
     throw error
   }
   return { close: async () => { await undo.disposeAsync() }, asked: asked.promise }
