@@ -45,6 +45,12 @@ async function selfTest (driver: MountDriver, { state, native, files }: Parts): 
   const index = sample()
   const layout = layoutData(index)
   const overlays = ['one', 'two'].map((name) => join(folder, name))
+  const clear = async (): Promise<void> => {
+    await driver.unmount(target)
+    await native.run(['umount-tree', folder])
+    await rm(folder, { recursive: true, force: true })
+  }
+  await clear() // of a daemon that was killed here
   for (const path of [target, ...overlays.flatMap((base) => ['up', 'work', 'merged'].map((name) => join(base, name)))]) {
     await mkdir(path, { recursive: true })
   }
@@ -61,10 +67,8 @@ async function selfTest (driver: MountDriver, { state, native, files }: Parts): 
       await readsWell(lower)
     }
   } finally {
-    for (const base of overlays.toReversed()) await native.run(['umount', join(base, 'merged')])
-    await driver.unmount(target)
     files.forget(driver.fileName(target))
-    await rm(folder, { recursive: true, force: true })
+    await clear()
   }
 }
 
