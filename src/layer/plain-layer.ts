@@ -47,8 +47,20 @@ async function closeGaps ({ index, nodes }: Frozen, sink: DataSink): Promise<voi
   const { fileOffsets } = layoutData(index)
   for (const [inode, node] of nodes.entries()) {
     const to = fileOffsets[inode] ?? -1
-    if (to >= 0 && to !== node.dataOffset) await sink.move(node.dataOffset, to, node.size)
+    if (to < 0 || to === node.dataOffset) continue
+    for (const { start, length } of runsOf(node.chunks)) await sink.move(node.dataOffset + start, to + start, length)
   }
+}
+
+/** What chunks cover, in as few pieces as may be. A hole stays behind: it may be terabytes, and nobody reads its place. */
+function runsOf (chunks: readonly Chunk[]): Array<{ readonly start: number, length: number }> {
+  const runs: Array<{ readonly start: number, length: number }> = []
+  for (const { fileOffset, size } of chunks) {
+    const last = runs.at(-1)
+    if (last !== undefined && last.start + last.length === fileOffset) last.length += size
+    else runs.push({ start: fileOffset, length: size })
+  }
+  return runs
 }
 
 /** Cuts the current file's content into chunks, hashes them and hands the bytes on. */

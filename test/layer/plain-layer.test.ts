@@ -53,6 +53,18 @@ describe('the data device', () => {
     expect([content('a'), content('b')]).toEqual(['new', 'old'])
   })
 
+  test('moves no hole of a sparse file', async () => {
+    const pax = { 'GNU.sparse.size': String(2 ** 40), 'GNU.sparse.map': `100000,4,${2 ** 40 - 2},2` }
+    const moves: Array<readonly [from: number, to: number, length: number]> = []
+    const archive = tar(entry('gone', { data: randomBytes(9000) }), entry('s', { pax, data: 'ABCDEF' }), entry('gone', { type: '2', link: 's' }))
+    const sink = { write: async () => {}, move: async (...move: [number, number, number]) => { moves.push(move) } }
+    const layer = layerOf(archive, digestOf(archive), { mediaType: 'application/vnd.oci.image.layer.v1.tar' })
+    const index = await indexPlainLayer({ ...layer, sink })
+
+    expect([...layoutData(index).fileOffsets].filter((offset) => offset >= 0)).toEqual([0])
+    expect(moves).toEqual([[12_288 + 100_000, 100_000, 4], [12_288 + 2 ** 40 - 2, 2 ** 40 - 2, 2]])
+  })
+
   test('leaves holes of sparse files alone', async () => {
     const pax = { 'GNU.sparse.size': '1000000', 'GNU.sparse.map': '262140,8,900000,2' }
     const { index, content } = await indexTar(tar(entry('s', { pax, data: 'ABCDEFGHIJ' })))
