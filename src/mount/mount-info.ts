@@ -18,6 +18,7 @@ export function isMounted (text: string, target: string): boolean {
   return parseMountInfo(text).some((entry) => entry.target === target)
 }
 
+/** Only blanks and backslashes are escaped (seq_path); all other bytes of a path stand for themselves. */
 function unescape (path: string): string {
-  return Buffer.from(path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))), 'latin1').toString('utf8')
+  return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)))
 }

@@ -17,3 +17,7 @@ test('a target is mounted only under its whole path', () => {
   expect(isMounted(TEXT, '/run/x/data')).toBe(true)
   expect(isMounted(TEXT, '/run/x')).toBe(false)
 })
+
+test('a target may have letters beyond ASCII, which the kernel does not escape', () => {
+  expect(isMounted('40 35 0:50 / /srv/données/名\\0401 ro - erofs none ro', '/srv/données/名 1')).toBe(true)
+})
