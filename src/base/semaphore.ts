@@ -14,7 +14,7 @@ export class Semaphore {
   }
 
   /** Runs `work` in a slot; an abort while it waits rejects with the signal's reason and takes no slot. */
-  async run<Result> (work: () => Promise<Result>, options: { priority?: Priority, signal?: AbortSignal } = {}): Promise<Result> {
+  async run<Result> (work: () => Promise<Result>, options: { priority?: Priority | undefined, signal?: AbortSignal | undefined } = {}): Promise<Result> {
     await this.#acquire(options.priority ?? 'foreground', options.signal)
     try {
       return await work()

@@ -3,7 +3,9 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { SnapshotterError } from '../base/errors.ts'
+import { PLAIN_PASSES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { Semaphore } from '../base/semaphore.ts'
 import { SingleFlight } from '../base/single-flight.ts'
 import type { BlockService, Waits } from '../ipfs/blocks.ts'
 import type { PlannedLayer } from '../image/plan.ts'
@@ -26,6 +28,7 @@ export class LayerOpener {
   readonly #store: LayerStore
   readonly #log: Log
   readonly #flights = new SingleFlight<OpenedLayer>()
+  readonly #passes = new Semaphore(PLAIN_PASSES_MAX)
 
   constructor (options: { readonly store: LayerStore, readonly log: Log }) {
     this.#store = options.store
@@ -51,7 +54,7 @@ export class LayerOpener {
       throw new SnapshotterError('DIGEST_MISMATCH', `layer ${layer.digest}: ${layer.cid.toString()} has ${file.size} bytes, the manifest says ${layer.size}`)
     }
     const index = identity.tocDigest === null
-      ? await this.#readWhole(layer, file.stream(0, file.size, waits), waits)
+      ? await this.#passes.run(async () => await this.#readWhole(layer, file.stream(0, file.size, waits), waits), waits)
       : await openEstargz(file, file.size, identity.tocDigest, waits)
     const record: LayerRecord = { ...identity, cid: layer.cid, size: layer.size, mediaType: layer.mediaType, index }
     const key = await this.#store.save(record)
