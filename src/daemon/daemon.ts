@@ -1,7 +1,8 @@
 // The composition root of `serve`: the only place that builds the rooms' objects and wires them together.
-import { mkdir } from 'node:fs/promises'
+import { access, constants, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
+import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { LayerOpener } from '../cache/layer-opener.ts'
 import { LayerStore } from '../cache/layer-store.ts'
@@ -36,6 +37,7 @@ export function controlSocketOf (config: Config): string {
 
 /** @throws ENVIRONMENT, FAILED_PRECONDITION, STATE_INVALID: nothing is left running but the guardian. */
 export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
+  await requireRootAndFuse()
   await mkdir(config.root, { recursive: true, mode: 0o711 })
   await mkdir(config.state, { recursive: true, mode: 0o711 })
   const undo = new AsyncDisposableStack()
@@ -59,7 +61,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
 
     const snapshotters = await Snapshotters.open({
       root: config.root,
-      layers: lazyLayers({ book, mounts, opener, blocks: sources.configured, seal }),
+      layers: lazyLayers({ book, mounts, opener, sources, seal }),
       log,
       clock: systemClock
     })
@@ -105,4 +107,12 @@ async function startMounting (config: Config, log: Log, undo: AsyncDisposableSta
   const mounts = new LayerMounts({ driver, dataPlane, supplier, log })
   undo.defer(() => { mounts.leave() })
   return { dataPlane, supplier, driver, mounts }
+}
+
+async function requireRootAndFuse (): Promise<void> {
+  if (process.getuid?.() !== 0) throw new SnapshotterError('ENVIRONMENT', 'serve mounts filesystems: run it as root')
+  await access('/dev/fuse', constants.R_OK | constants.W_OK).catch((cause: unknown) => {
+    throw new SnapshotterError('ENVIRONMENT',
+      `/dev/fuse cannot be opened (${systemCode(cause) ?? messageOf(cause)}): run modprobe fuse, or pass the device into this container`, {}, { cause })
+  })
 }
