@@ -25,6 +25,8 @@ export interface ConvertOptions extends Compression {
   readonly signal?: AbortSignal | undefined
 }
 
+interface Advancing extends Compression { readonly advance: (bytes: number) => void }
+
 export interface PublishedLayer {
   readonly mediaType: string
   readonly diffId: Digest
@@ -39,11 +41,13 @@ export async function convertLayer (
 ): Promise<PublishedLayer> {
   const { digest, size, mediaType } = descriptor
   if (compressionOf(mediaType, `layer ${digest}`) === 'zstd') {
-    throw new SnapshotterError('UNSUPPORTED', `layer ${digest} is compressed with zstd, which is not supported yet; recompress the image with gzip`)
+    throw new SnapshotterError('UNSUPPORTED',
+      `layer ${digest} is compressed with zstd, which is not supported yet; recompress the image with gzip`)
   }
   const advance = (bytes: number): void => options.report({ event: 'advance', item: digest, bytes })
   options.report({ event: 'begin', item: digest, phase: 'read', total: size })
-  const tar = await openLayerTar(blob, { digest, size, diffId, mediaType, signal: options.signal }, { spoolBeside: options.spoolBeside, advance })
+  const names = { digest, size, diffId, mediaType, signal: options.signal }
+  const tar = await openLayerTar(blob, names, { spoolBeside: options.spoolBeside, advance })
   try {
     const plan = await planLayer(tar.source, options.wanted)
     options.report({ event: 'begin', item: digest, phase: 'convert', total: tar.source.size })
@@ -53,7 +57,9 @@ export async function convertLayer (
     }
     const facts: EstargzFacts = { diffId: null, tocDigest: null, uncompressedBytes: 0 }
     const added = await layout.add(estargzStream(tar.source, planItems(tar.source, plan), { ...options, advance }, facts))
-    if (facts.diffId === null || facts.tocDigest === null) throw new SnapshotterError('INTERNAL', `layer ${digest}: the writer ended without its digests`)
+    if (facts.diffId === null || facts.tocDigest === null) {
+      throw new SnapshotterError('INTERNAL', `layer ${digest}: the writer ended without its digests`)
+    }
     const annotations = {
       ...currentAnnotations(descriptor.annotations),
       [ANNOTATION_TOC_DIGEST]: facts.tocDigest,
@@ -68,16 +74,15 @@ export async function convertLayer (
 
 /** The gzip blob as it is; a tar without compression is compressed in pieces, its diffID stays. */
 async function plainLayer (
-  blob: ByteSource, tar: ByteSource, descriptor: Descriptor, diffId: Digest, layout: Layout, options: Compression & { advance: (bytes: number) => void }
+  blob: ByteSource, tar: ByteSource, descriptor: Descriptor, diffId: Digest, layout: Layout, options: Advancing
 ): Promise<PublishedLayer> {
   const gzip = blob.size > 1 && isGzip(await blob.read(0, 2))
   const added = await layout.add(gzip ? blob.stream() : compressed(tar, options))
-  return {
-    mediaType: OCI_LAYER_GZIP, diffId, annotations: { ...currentAnnotations(descriptor.annotations), [ANNOTATION_CID]: added.file.cid.toString() }, tocDigest: null, blob: added
-  }
+  const annotations = { ...currentAnnotations(descriptor.annotations), [ANNOTATION_CID]: added.file.cid.toString() }
+  return { mediaType: OCI_LAYER_GZIP, diffId, annotations, tocDigest: null, blob: added }
 }
 
-async function * compressed (tar: ByteSource, options: Compression & { advance: (bytes: number) => void }): AsyncGenerator<Buffer> {
+async function * compressed (tar: ByteSource, options: Advancing): AsyncGenerator<Buffer> {
   for await (const piece of gzipMembers(pieces(tar), options)) {
     options.advance(piece.member.bytes.byteLength)
     yield piece.compressed
@@ -85,5 +90,7 @@ async function * compressed (tar: ByteSource, options: Compression & { advance: 
 }
 
 async function * pieces (tar: ByteSource): AsyncGenerator<{ bytes: Buffer }> {
-  for (let at = 0; at < tar.size; at += PUBLISH_WRITE_BYTES) yield { bytes: await tar.read(at, Math.min(PUBLISH_WRITE_BYTES, tar.size - at)) }
+  for (let at = 0; at < tar.size; at += PUBLISH_WRITE_BYTES) {
+    yield { bytes: await tar.read(at, Math.min(PUBLISH_WRITE_BYTES, tar.size - at)) }
+  }
 }

@@ -37,7 +37,9 @@ export async function dockerArchive (path: string, archive: ArchiveIndex, close:
   for (const [at, name] of names.entries()) {
     const source = archive.open(name, `${path}: layer ${at}`)
     const diffId = diffIds[at]
-    if (source === null || diffId === undefined) throw new SnapshotterError('NOT_OCI', `${what} names the layer ${JSON.stringify(name.slice(0, 120))}, which is not there`)
+    if (source === null || diffId === undefined) {
+      throw new SnapshotterError('NOT_OCI', `${what} names the layer ${JSON.stringify(name.slice(0, 120))}, which is not there`)
+    }
     const gzip = source.size > 2 && isGzip(await source.read(0, 2))
     // Of an uncompressed layer digest and diffID are one; the conversion checks it against the bytes.
     const digest = gzip ? await digestOfSource(source) : diffId
@@ -49,11 +51,14 @@ export async function dockerArchive (path: string, archive: ArchiveIndex, close:
   })
   blobs.set(digestOf(manifest), manifest)
   const index = indexOf(manifest, platform, fields.strings('RepoTags')[0])
-  return { kind: 'docker archive', name: path, layoutFile: LAYOUT_FILE, index, blob: async (digest) => blobOf(blobs.get(digest), digest), close }
+  const blob: ImageSource['blob'] = async (digest) => blobOf(blobs.get(digest), digest)
+  return { kind: 'docker archive', name: path, layoutFile: LAYOUT_FILE, index, blob, close }
 }
 
 function indexOf (manifest: Buffer, { os, architecture, variant }: Platform, tag: string | undefined): Buffer {
-  const annotations = tag === undefined ? undefined : { [ANNOTATION_IMAGE_NAME]: tag, [ANNOTATION_REF_NAME]: tag.slice(tag.lastIndexOf(':') + 1) }
+  const annotations = tag === undefined
+    ? undefined
+    : { [ANNOTATION_IMAGE_NAME]: tag, [ANNOTATION_REF_NAME]: tag.slice(tag.lastIndexOf(':') + 1) }
   const platform = { architecture, os, ...variant === '' ? {} : { variant } }
   return json({
     schemaVersion: 2,
@@ -66,7 +71,8 @@ function blobOf (blob: Buffer | ByteSource | undefined, digest: Digest): OpenBlo
   if (blob === undefined) return null
   const close = async (): Promise<void> => {}
   if (!Buffer.isBuffer(blob)) return { ...blob, close }
-  return { ...byteSource(`blob ${digest}`, blob.byteLength, async (target, offset) => { target.set(blob.subarray(offset, offset + target.byteLength)) }), close }
+  const fill: ByteSource['fill'] = async (target, offset) => { target.set(blob.subarray(offset, offset + target.byteLength)) }
+  return { ...byteSource(`blob ${digest}`, blob.byteLength, fill), close }
 }
 
 async function digestOfSource (source: ByteSource): Promise<Digest> {

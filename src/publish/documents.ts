@@ -10,10 +10,13 @@ import type { PublishedLayer } from './convert-layer.ts'
 import type { AddedBlob } from './layout.ts'
 
 /** Keys that speak about the bytes before conversion: indexes and CIDs of the old layers. */
-const STALE = /^(?:containerd\.io\/snapshot\/(?:stargz|remote|ipfs-snapshotter)\/|io\.(?:containers\.(?:estargz|zstd-chunked)|github\.containers)\.|com\.amazon\.soci)/
+const STALE = [
+  'containerd.io/snapshot/stargz/', 'containerd.io/snapshot/remote/', 'containerd.io/snapshot/ipfs-snapshotter/',
+  'io.containers.estargz.', 'io.containers.zstd-chunked.', 'io.github.containers.zstd-chunked.', 'com.amazon.soci'
+]
 
 export function currentAnnotations (annotations: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(annotations).filter(([key]) => !STALE.test(key)))
+  return Object.fromEntries(Object.entries(annotations).filter(([key]) => !STALE.some((prefix) => key.startsWith(prefix))))
 }
 
 /** `config` was decoded strictly before; keys that we do not know stay. */

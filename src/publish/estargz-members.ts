@@ -75,7 +75,8 @@ export class MemberCutter {
     for (let at = 0; at < entry.size; at += this.#chunkBytes) {
       yield * this.#cut()
       const bytes = await this.#tar.read(entry.dataOffset + at, Math.min(this.#chunkBytes, entry.size - at))
-      const chunk = { offset: at, size: bytes.byteLength, last: at + bytes.byteLength === entry.size, digest: hash('sha256', bytes, 'buffer') }
+      const size = bytes.byteLength
+      const chunk = { offset: at, size, last: at + size === entry.size, digest: hash('sha256', bytes, 'buffer') }
       const line: TocEntry = { fields: at === 0 ? header : { name: header['name'], type: 'chunk' }, chunk, ready: at > 0 }
       first ??= line
       this.#begin(line, bytes)

@@ -22,7 +22,9 @@ export interface TocEntry {
   ready: boolean
 }
 
-const TYPES = { file: 'reg', directory: 'dir', symlink: 'symlink', hardlink: 'hardlink', char: 'char', block: 'block', fifo: 'fifo' } as const
+const TYPES = {
+  file: 'reg', directory: 'dir', symlink: 'symlink', hardlink: 'hardlink', char: 'char', block: 'block', fifo: 'fifo'
+} as const
 // Go's time.Time in JSON: years 0 to 9999.
 const SECONDS_MIN = -62_167_219_200
 const SECONDS_MAX = 253_402_300_799
@@ -43,6 +45,7 @@ export function whyNotJson (entry: PlacedEntry): string | null {
 export function tocFields (entry: PlacedEntry, names: OwnerNames): Record<string, unknown> {
   if (entry.type === 'global' || entry.type === 'sparse') return {}
   const xattrs = [...entry.xattrs].sort(([one], [other]) => one < other ? -1 : 1)
+    .map(([name, value]) => [text(name), Buffer.from(value).toString('base64')])
   const isDevice = entry.type === 'char' || entry.type === 'block'
   return {
     name: text(entry.path),
@@ -57,7 +60,7 @@ export function tocFields (entry: PlacedEntry, names: OwnerNames): Record<string
     groupName: names.group(entry.gid, entry.groupName),
     devMajor: isDevice ? orNothing(entry.deviceMajor) : undefined,
     devMinor: isDevice ? orNothing(entry.deviceMinor) : undefined,
-    xattrs: xattrs.length === 0 ? undefined : Object.fromEntries(xattrs.map(([name, value]) => [text(name), Buffer.from(value).toString('base64')]))
+    xattrs: xattrs.length === 0 ? undefined : Object.fromEntries(xattrs)
   }
 }
 

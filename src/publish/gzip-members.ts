@@ -33,7 +33,9 @@ export function gzipMembers<Member extends { readonly bytes: Buffer }> (
 export async function * gzipStream (pieces: Iterable<Buffer>, level: number): AsyncGenerator<Buffer, void, undefined> {
   const engine = createGzip({ level })
   const feeding = (async () => {
-    for (const piece of pieces) await new Promise<void>((resolve, reject) => engine.write(piece, (error) => { if (error) reject(error); else resolve() }))
+    for (const piece of pieces) {
+      await new Promise<void>((resolve, reject) => engine.write(piece, (error) => { if (error) reject(error); else resolve() }))
+    }
     engine.end()
   })().catch((error: unknown) => { engine.destroy(error as Error) })
   for await (const bytes of engine) yield bytes as Buffer

@@ -50,7 +50,10 @@ export async function readGraph (source: ImageSource): Promise<ImageGraph> {
  */
 export function chooseImage (graph: ImageGraph, platform: Platform | null, name: string): GraphImage {
   const [only] = graph.images
-  if (only === undefined) throw new SnapshotterError('NOT_OCI', `${name} holds no image${graph.missing.length > 0 ? ` (${graph.missing.length} blobs are missing)` : ''}`)
+  if (only === undefined) {
+    const missing = graph.missing.length > 0 ? ` (${graph.missing.length} blobs are missing)` : ''
+    throw new SnapshotterError('NOT_OCI', `${name} holds no image${missing}`)
+  }
   const wanted = platform ?? (graph.images.length === 1 ? only.platform : hostPlatform())
   const matching = graph.images.filter((image) => samePlatform(image.platform, wanted))
   const [chosen, ...others] = matching
@@ -63,7 +66,9 @@ export function chooseImage (graph: ImageGraph, platform: Platform | null, name:
       `(${matching.slice(0, 4).map((image) => image.descriptor.digest).join(', ')}); publish one at a time`)
   }
   const lost = chosen.layers.find((layer) => graph.missing.includes(layer.digest))
-  if (lost !== undefined) throw new SnapshotterError('NOT_OCI', `${name} has no blob ${lost.digest}, a layer of ${chosen.descriptor.digest}`)
+  if (lost !== undefined) {
+    throw new SnapshotterError('NOT_OCI', `${name} has no blob ${lost.digest}, a layer of ${chosen.descriptor.digest}`)
+  }
   return chosen
 }
 
@@ -77,7 +82,9 @@ class Walk {
     this.#source = source
   }
 
-  async index (bytes: Uint8Array, mediaType: string | null, digest: Digest, depth: number, annotations: Descriptor['annotations']): Promise<void> {
+  async index (
+    bytes: Uint8Array, mediaType: string | null, digest: Digest, depth: number, annotations: Descriptor['annotations']
+  ): Promise<void> {
     const what = depth === 0 ? `${this.#source.name}: index.json` : `index ${digest}`
     if (depth > NESTING_MAX) throw new SnapshotterError('NOT_OCI', `${what} stands in an index of an index; indexes may be nested once`)
     for (const entry of readIndex(bytes, mediaType, what).manifests) {
@@ -106,11 +113,14 @@ class Walk {
     if (configBytes === null || descriptor.platform?.os === 'unknown') return
     const config = readConfig(configBytes, manifest.layers.length, `config of ${what}`)
     const platform = descriptor.platform ?? config.platform
-    this.images.push({ descriptor, manifest, manifestBytes, config, configBytes, layers: imageLayers(manifest, what), platform, indexDigest })
+    const layers = imageLayers(manifest, what)
+    this.images.push({ descriptor, manifest, manifestBytes, config, configBytes, layers, platform, indexDigest })
   }
 
   async #document (descriptor: Descriptor, bytesMax: number): Promise<VerifiedBytes | null> {
-    if (descriptor.size > bytesMax) throw new SnapshotterError('LIMIT_EXCEEDED', `document ${descriptor.digest} has ${descriptor.size} bytes, limit ${bytesMax}`)
+    if (descriptor.size > bytesMax) {
+      throw new SnapshotterError('LIMIT_EXCEEDED', `document ${descriptor.digest} has ${descriptor.size} bytes, limit ${bytesMax}`)
+    }
     const blob = await this.#opaque(descriptor)
     if (!blob) return null
     const open = await this.#source.blob(descriptor.digest)

@@ -37,7 +37,9 @@ const WANTED = 'an image archive holds oci-layout and index.json, or manifest.js
 
 /** @throws NOT_FOUND, NOT_OCI, UNSUPPORTED; `spoolBeside` is a path whose folder takes an inflated archive. */
 export async function openImageSource (path: string, spoolBeside: string): Promise<ImageSource> {
-  if (/^[a-z]+:\/\//.test(path)) throw new SnapshotterError('UNSUPPORTED', `${path}: publish reads OCI layouts, OCI archives and docker archives`)
+  if (/^[a-z]+:\/\//.test(path)) {
+    throw new SnapshotterError('UNSUPPORTED', `${path}: publish reads OCI layouts, OCI archives and docker archives`)
+  }
   const facts = await stat(path).catch((cause: unknown) => {
     throw new SnapshotterError('NOT_FOUND', `${path}: no such file or directory`, {}, { cause })
   })
@@ -90,9 +92,10 @@ async function plainFile (path: string, spoolBeside: string): Promise<FileHandle
   if (!head.equals(GZIP)) return file
   const inflated = await openNameless(spoolBeside)
   try {
-    await pipeline(file.createReadStream({ start: 0 }), createGunzip({ chunkSize: PUBLISH_READ_BYTES }), async (pieces: AsyncIterable<Buffer>) => {
+    const write = async (pieces: AsyncIterable<Buffer>): Promise<void> => {
       for await (const piece of pieces) await inflated.writeFile(piece)
-    })
+    }
+    await pipeline(file.createReadStream({ start: 0 }), createGunzip({ chunkSize: PUBLISH_READ_BYTES }), write)
   } catch (cause) {
     await inflated.close()
     if (systemCode(cause)?.startsWith('Z_') !== true) throw cause
@@ -126,6 +129,8 @@ function listed (names: readonly string[]): string {
 async function smallFile (path: string): Promise<Buffer | null> {
   const facts = await stat(path).catch(() => null)
   if (facts === null) return null
-  if (facts.size > MANIFEST_BYTES_MAX) throw new SnapshotterError('LIMIT_EXCEEDED', `${path} has ${facts.size} bytes, limit ${MANIFEST_BYTES_MAX}`)
+  if (facts.size > MANIFEST_BYTES_MAX) {
+    throw new SnapshotterError('LIMIT_EXCEEDED', `${path} has ${facts.size} bytes, limit ${MANIFEST_BYTES_MAX}`)
+  }
   return await readFile(path)
 }

@@ -42,7 +42,9 @@ export class Layout {
     const known = this.#blobs.get(digest)
     if (known !== undefined) return known
     const blob = await this.add(stream)
-    if (blob.digest !== digest) throw new SnapshotterError('DIGEST_MISMATCH', `${what}: want ${digest}, got ${blob.digest}`, { want: digest, got: blob.digest })
+    if (blob.digest !== digest) {
+      throw new SnapshotterError('DIGEST_MISMATCH', `${what}: want ${digest}, got ${blob.digest}`, { want: digest, got: blob.digest })
+    }
     return blob
   }
 

@@ -16,13 +16,21 @@ export interface LayerClaim {
   readonly tocDigest: Digest | null
 }
 
+export interface ProveOptions {
+  readonly report: Report
+  /** What the layer is called in progress; default its digest. */
+  readonly item?: string
+  readonly signal?: AbortSignal | undefined
+}
+
 /** @throws TOC_INVALID, DIGEST_MISMATCH, DIFFID_MISMATCH, LAYER_INVALID, BLOCK_HASH_MISMATCH, LIMIT_EXCEEDED */
-export async function proveInCar (car: CarFile, { blob, mediaType, diffId, tocDigest }: LayerClaim, report: Report, signal?: AbortSignal): Promise<void> {
+export async function proveInCar (car: CarFile, { blob, mediaType, diffId, tocDigest }: LayerClaim, options: ProveOptions): Promise<void> {
   const { digest, size, file } = blob
-  report({ event: 'begin', item: digest, phase: 'prove', total: size })
+  const { report, signal, item = digest } = options
+  report({ event: 'begin', item, phase: 'prove', total: size })
   const read = async (offset: number, length: number): Promise<VerifiedBytes> => await readBack(car, file, offset, length)
   const toc = tocDigest === null ? undefined : { index: await openEstargz({ read }, size, tocDigest), digest: tocDigest }
-  const stream = leaves(car, blob, (bytes) => report({ event: 'advance', item: digest, bytes }))
+  const stream = leaves(car, blob, (bytes) => report({ event: 'advance', item, bytes }))
   await proveLayer({ stream, digest, size, diffId, mediaType, toc, signal })
 }
 

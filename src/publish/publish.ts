@@ -41,7 +41,12 @@ export interface Published {
   readonly indexDigest: Digest
   readonly platform: string
   readonly layers: ReadonlyArray<{
-    readonly digest: Digest, readonly diffId: Digest, readonly cid: string, readonly mediaType: string, readonly size: number, readonly lazy: boolean
+    readonly digest: Digest
+    readonly diffId: Digest
+    readonly cid: string
+    readonly mediaType: string
+    readonly size: number
+    readonly lazy: boolean
   }>
   readonly car: string
   readonly pins: readonly string[]
@@ -55,7 +60,10 @@ interface Image {
   readonly layers: readonly PublishedLayer[]
 }
 
-/** @throws NOT_FOUND, NOT_OCI, PLATFORM_MISSING, UNSUPPORTED, DIGEST_MISMATCH, DIFFID_MISMATCH, LAYER_INVALID, TOC_INVALID, ENVIRONMENT … */
+/**
+ * @throws NOT_FOUND, NOT_OCI, PLATFORM_MISSING, UNSUPPORTED, MEDIA_TYPE_UNSUPPORTED, DIGEST_MISMATCH, DIFFID_MISMATCH,
+ * LAYER_INVALID, TOC_INVALID, LIMIT_EXCEEDED, ENVIRONMENT
+ */
 export async function publish (options: PublishOptions): Promise<Published> {
   if (resolve(options.source) === resolve(options.car)) {
     throw new SnapshotterError('INVALID_ARGUMENT', `${options.car} is the source; name another file for the CAR`)
@@ -96,13 +104,15 @@ async function keep (source: ImageSource, graph: ImageGraph, image: GraphImage, 
     const advance = (bytes: number): void => { if (isLayer) options.report({ event: 'advance', item: digest, bytes }) }
     await withBlob(source, digest, async (blob) => await layout.addNamed(digest, counted(blob, advance), blob.name))
   }
-  const proven = new Map<string, PublishedLayer>()
+  const proven = new Set<string>()
   for (const one of graph.images) {
     for (const layer of keptLayers(one, layout)) {
       const key = `${layer.blob.digest} ${layer.diffId} ${layer.tocDigest ?? ''}`
-      if (!proven.has(key) && compressionOf(layer.mediaType, layer.blob.digest) !== 'zstd') await proveInCar(car, layer, options.report, options.signal)
-      if (!proven.has(key)) options.report({ event: 'end', item: layer.blob.digest, text: layer.tocDigest === null ? 'kept' : 'kept, lazy' })
-      proven.set(key, layer)
+      if (proven.has(key)) continue
+      proven.add(key)
+      // zstd is kept unread: we cannot inflate it, and whoever runs the image will say so.
+      if (compressionOf(layer.mediaType, layer.blob.digest) !== 'zstd') await proveInCar(car, layer, options)
+      options.report({ event: 'end', item: layer.blob.digest, text: layer.tocDigest === null ? 'kept' : 'kept, lazy' })
     }
   }
   const root = await layout.finish(source.layoutFile, source.index)
@@ -128,8 +138,9 @@ async function convert (source: ImageSource, image: GraphImage, car: CarFile, op
     if (diffId === undefined) throw new SnapshotterError('NOT_OCI', `config of ${image.descriptor.digest} has no diffID for layer ${at}`)
     const layer = await withBlob(source, descriptor.digest, async (blob) =>
       await convertLayer(blob, descriptor, diffId, layout, { ...options, spoolBeside: options.car }))
-    await proveInCar(car, layer, (event) => options.report(event.event === 'note' ? event : { ...event, item: descriptor.digest }), options.signal)
-    options.report({ event: 'end', item: descriptor.digest, text: `${layer.tocDigest === null ? 'plain' : 'lazy'}, ${layer.blob.size} bytes` })
+    await proveInCar(car, layer, { ...options, item: descriptor.digest })
+    const kind = layer.tocDigest === null ? 'plain' : 'lazy'
+    options.report({ event: 'end', item: descriptor.digest, text: `${kind}, ${layer.blob.size} bytes` })
     layers.push(layer)
   }
   const config = await layout.addBytes(configDocument(image.configBytes, layers.map(({ diffId }) => diffId)))

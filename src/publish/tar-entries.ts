@@ -73,7 +73,9 @@ function extend (prelude: Prelude, type: 'x' | 'L' | 'K', body: Buffer, where: s
   return type === 'L' ? { ...prelude, longName: untilNul(body) } : { ...prelude, longLink: untilNul(body) }
 }
 
-function entryOf (header: TarHeader, { pax, longName, longLink }: Prelude, where: string): Omit<LayerEntry, 'type'> & { type: PlacedEntry['type'] } {
+type HeaderFacts = Omit<PlacedEntry, 'userName' | 'groupName' | 'headerOffset' | 'dataOffset' | 'dataSize'>
+
+function entryOf (header: TarHeader, { pax, longName, longLink }: Prelude, where: string): HeaderFacts {
   const path = longName ?? record(pax, 'path') ?? header.name
   const type = typeOf(header, path, pax, where)
   const mtime = record(pax, 'mtime')
@@ -97,7 +99,7 @@ function entryOf (header: TarHeader, { pax, longName, longLink }: Prelude, where
 }
 
 function place (
-  entry: ReturnType<typeof entryOf>, block: Buffer, { pax }: Prelude,
+  entry: HeaderFacts, block: Buffer, { pax }: Prelude,
   { headerOffset, dataOffset, header }: { headerOffset: number, dataOffset: number, header: TarHeader }
 ): PlacedEntry {
   const named = block.toString('latin1', 257, 262) === 'ustar'
@@ -113,14 +115,18 @@ function place (
 
 function typeOf (header: TarHeader, path: string, pax: PaxRecords, where: string): PlacedEntry['type'] {
   const type = TYPES[header.type]
-  if (type === undefined) throw new SnapshotterError('LAYER_INVALID', `${where}: ${show(path)} has the tar type ${JSON.stringify(header.type)}`)
-  if (type === 'file' && (pax.sparseNumbers.length > 0 || [...pax.values.keys()].some((key) => key.startsWith('GNU.sparse.')))) return 'sparse'
+  if (type === undefined) {
+    throw new SnapshotterError('LAYER_INVALID', `${where}: ${show(path)} has the tar type ${JSON.stringify(header.type)}`)
+  }
+  const sparse = pax.sparseNumbers.length > 0 || [...pax.values.keys()].some((key) => key.startsWith('GNU.sparse.'))
+  if (type === 'file' && sparse) return 'sparse'
   return header.type === '\0' && path.endsWith('/') ? 'directory' : type
 }
 
 function xattrsOf (pax: PaxRecords): ReadonlyMap<string, Uint8Array> {
   const xattrs = [...pax.values].filter(([key]) => key.startsWith(XATTR_KEY))
-  return xattrs.length === 0 ? NO_XATTRS : new Map(xattrs.map(([key, value]) => [key.slice(XATTR_KEY.length), Buffer.from(value, 'latin1')]))
+  if (xattrs.length === 0) return NO_XATTRS
+  return new Map(xattrs.map(([key, value]) => [key.slice(XATTR_KEY.length), Buffer.from(value, 'latin1')]))
 }
 
 /** Go, too, takes an empty record for no record. */

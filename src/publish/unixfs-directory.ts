@@ -19,8 +19,8 @@ const HASH_MURMUR3 = 0x22
 /** Writes its blocks; `entries` in any order. */
 export async function writeDirectory (car: Pick<CarFile, 'put'>, entries: readonly Link[]): Promise<Directory> {
   const bytes = encodeNode([...entries].sort(byName), { type: 'directory' })
-  if (bytes.byteLength > UNIXFS_DIRECTORY_BYTES) return await writeShard(car, entries.map((link) => ({ link, hash: murmur3x64(Buffer.from(link.name)) })), 0)
-  return await writeNode(car, bytes, entries)
+  if (bytes.byteLength <= UNIXFS_DIRECTORY_BYTES) return await writeNode(car, bytes, entries)
+  return await writeShard(car, entries.map((link) => ({ link, hash: murmur3x64(Buffer.from(link.name)) })), 0)
 }
 
 interface Hashed { readonly link: Link, readonly hash: Uint8Array }

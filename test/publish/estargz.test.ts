@@ -55,7 +55,9 @@ describe('order', () => {
     ['a name that occurs twice', [entry('x', { data: '1' }), entry('y', { data: '2' }), entry('x', { data: '3' })], 'x'],
     ['a name beside its own whiteout', [entry('d/.wh.x'), entry('d/x', { data: '2' })], 'd/x'],
     ['a whiteout', [entry('a', { data: '1' }), entry('.wh.x')], '.wh.x'],
-    ['what lies behind a link', [entry('usr', { type: '2', link: 'real' }), entry('lib', { type: '2', link: 'usr' }), entry('lib/x', { data: '2' })], 'lib/x'],
+    ['what lies behind a link', [
+      entry('usr', { type: '2', link: 'real' }), entry('lib', { type: '2', link: 'usr' }), entry('lib/x', { data: '2' })
+    ], 'lib/x'],
     ['a hard link to what must not move', [entry('a', { data: '1' }), entry('a', { data: '2' }), entry('b', { type: '1', link: 'a' })], 'b'],
     ['a link that others lie below', [entry('d/', { type: '5' }), entry('d/x', { data: '1' }), entry('d', { type: '2', link: 'e' })], 'd']
   ])('does not move %s', async (_what, entries, wanted) => {
@@ -96,7 +98,10 @@ describe('contents', () => {
 
   test('keeps every header block, PAX and GNU extensions too, byte for byte', async () => {
     const entries = [
-      entry('pax', { data: 'p', pax: { path: 'ü'.repeat(80), mtime: '1234567890.123456789', 'SCHILY.xattr.user.bin': Buffer.of(0, 255, 10, 61), comment: 'kept' } }),
+      entry('pax', {
+        data: 'p',
+        pax: { path: 'ü'.repeat(80), mtime: '1234567890.123456789', 'SCHILY.xattr.user.bin': Buffer.of(0, 255, 10, 61), comment: 'kept' }
+      }),
       Buffer.concat([gnuLong('L', `long/${'n'.repeat(200)}`), entry('long', { data: 'g', magic: 'ustar  \0' })]),
       entry('global', { type: 'g', data: '16 comment=hello\n' }),
       entry('old', { mtime: -1, uid: 5_000_000, data: '' })
@@ -118,8 +123,11 @@ describe('contents', () => {
       fc.record({ name, type: fc.constantFrom('1', '2'), link: name })
     )
     let compared = 0
-    await fc.assert(fc.asyncProperty(fc.array(item, { minLength: 2, maxLength: 8 }), fc.integer({ min: 4096, max: 9000 }), fc.array(name), async (items, chunkBytes, wanted) => {
-      const source = tar(...items.map((item) => entry(item.name, 'bytes' in item ? { data: Buffer.alloc(item.bytes, item.fill), mtime: item.mtime } : item)))
+    const anyItems = fc.array(item, { minLength: 2, maxLength: 8 })
+    const anyChunk = fc.integer({ min: 4096, max: 9000 })
+    await fc.assert(fc.asyncProperty(anyItems, anyChunk, fc.array(name), async (items, chunkBytes, wanted) => {
+      const source = tar(...items.map((item) =>
+        entry(item.name, 'bytes' in item ? { data: Buffer.alloc(item.bytes, item.fill), mtime: item.mtime } : item)))
       const expected = await sourceTree(source).catch(() => null)
       if (expected === null) return // no tar that containerd unpacks
       expect(await treeOf(await makeFrom(source, { chunkBytes, wanted }))).toEqual(expected)
@@ -133,10 +141,14 @@ describe('what JSON cannot express', () => {
   test.each([
     ['has a name that is not UTF-8', entry(Buffer.of(0x61, 0xff), { data: 'x' })],
     ['has a link target that is not UTF-8', entry('link', { type: '2', link: Buffer.of(0xc3, 0x28) })],
-    ['has an xattr name that is not UTF-8', Buffer.concat([entry('pax', { type: 'x', data: Buffer.from('22 SCHILY.xattr.u.\xff=v\n', 'latin1') }), entry('file')])],
+    ['has an xattr name that is not UTF-8', Buffer.concat([
+      entry('pax', { type: 'x', data: Buffer.from('22 SCHILY.xattr.u.\xff=v\n', 'latin1') }), entry('file')
+    ])],
     ['has a time outside the years 0 to 9999', entry('late', { data: 'x', mtime: 253_402_300_800 })],
     ['has a name with ".." in it', entry('a/../b', { data: 'x' })],
-    ['is stored as a sparse file', entry('holes', { data: 'x', pax: { 'GNU.sparse.major': '0', 'GNU.sparse.minor': '1', 'GNU.sparse.map': '5,1', 'GNU.sparse.size': '9' } })]
+    ['is stored as a sparse file', entry('holes', {
+      data: 'x', pax: { 'GNU.sparse.major': '0', 'GNU.sparse.minor': '1', 'GNU.sparse.map': '5,1', 'GNU.sparse.size': '9' }
+    })]
   ])('%s: the layer stays plain gzip with the same diffID and is not lazy', async (why, odd) => {
     const layer = tar(entry('plain', { data: 'p' }), odd)
     const notes: string[] = []
@@ -173,7 +185,8 @@ async function makeFrom (layer: Uint8Array, more: Partial<PublishOptions>): Prom
     const tocTar = gunzipSync(blob.subarray(tocOffset))
     const json = tocTar.subarray(512, 512 + Number.parseInt(tocTar.toString('latin1', 124, 135), 8))
     const { entries: toc } = jsonOf(json) as { entries: TocEntry[] }
-    return { published, blob, tar: inflated, toc, tocOffset, names: [...toc.filter(({ type }) => type !== 'chunk').map(({ name }) => name), tocTar.toString('latin1', 0, TOC.length)] }
+    const names = [...toc.filter(({ type }) => type !== 'chunk').map(({ name }) => name), tocTar.toString('latin1', 0, TOC.length)]
+    return { published, blob, tar: inflated, toc, tocOffset, names }
   })
 }
 

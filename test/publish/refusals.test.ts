@@ -1,5 +1,6 @@
 // Sources that cannot be published: the exact error, and a folder that is as empty afterwards as before.
 import { execFileSync } from 'node:child_process'
+import { closeSync, openSync, readdirSync, writeSync } from 'node:fs'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -17,14 +18,18 @@ describe('a source that is no image', () => {
     ['text', Buffer.from('hello, world'), /^NOT_OCI: SOURCE is a file of 12 bytes that begins with "hello, world"/],
     ['nothing', Buffer.alloc(0), /^NOT_OCI: SOURCE is an empty file/],
     ['a web page', Buffer.from('<!doctype html><html></html>'), /^NOT_OCI: SOURCE is an HTML page/],
-    ['a tar of something else', tar(entry('readme', { data: 'x' })), /^NOT_OCI: SOURCE is a tar archive with "readme"; an image archive holds oci-layout and index\.json, or manifest\.json$/],
-    ['gzip that is cut', gzipSync(tar(entry('oci-layout', { data: '{}' }))).subarray(0, 40), /^NOT_OCI: SOURCE is not valid gzip: unexpected end of file$/],
+    ['a tar of something else', tar(entry('readme', { data: 'x' })),
+      /^NOT_OCI: SOURCE is a tar archive with "readme"; an image archive holds oci-layout and index\.json, or manifest\.json$/],
+    ['gzip that is cut', gzipSync(tar(entry('oci-layout', { data: '{}' }))).subarray(0, 40),
+      /^NOT_OCI: SOURCE is not valid gzip: unexpected end of file$/],
     ['a gzipped text', gzipSync('hello'), /^NOT_OCI: SOURCE is a file of 5 bytes that begins with "hello"/],
-    ['an archive that is cut', tar(entry('oci-layout', { data: '{"imageLayoutVersion":"1.0.0"}' }), entry('index.json', { data: 'x', size: 9_000 })).subarray(0, 1800),
+    ['an archive that is cut', tar(entry('oci-layout', { data: '{}' }), entry('index.json', { data: 'x', size: 9_000 })).subarray(0, 1800),
       /^NOT_OCI: SOURCE is a damaged archive: SOURCE ends at byte 1800, inside "index\.json"$/],
-    ['a layout of version 2', tar(entry('oci-layout', { data: '{"imageLayoutVersion":"2.0.0"}' }), entry('index.json', { data: '{}' })), /^UNSUPPORTED: SOURCE: oci-layout states version "2\.0\.0"/],
+    ['a layout of version 2', tar(entry('oci-layout', { data: '{"imageLayoutVersion":"2.0.0"}' }), entry('index.json', { data: '{}' })),
+      /^UNSUPPORTED: SOURCE: oci-layout states version "2\.0\.0"/],
     ['an index that is no JSON', ociArchive('nonsense'), /^NOT_OCI: SOURCE: index\.json: not strict JSON/],
-    ['an index with a key twice', ociArchive('{"schemaVersion":2,"manifests":[],"manifests":[]}'), /^NOT_OCI: SOURCE: index\.json: .*duplicate key "manifests"/],
+    ['an index with a key twice', ociArchive('{"schemaVersion":2,"manifests":[],"manifests":[]}'),
+      /^NOT_OCI: SOURCE: index\.json: .*duplicate key "manifests"/],
     ['an index of nothing', ociArchive('{"schemaVersion":2,"manifests":[]}'), /^NOT_OCI: SOURCE holds no image$/],
     ['an index whose manifest is missing', ociArchive(JSON.stringify({ schemaVersion: 2, manifests: [{
       mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: sha256(layer), size: 5
@@ -49,12 +54,17 @@ describe('a source that is no image', () => {
 
 describe('a docker archive', () => {
   test.each<[string, DockerImage, RegExp]>([
-    ['whose config has another diffID', { layers: [layer], diffIds: [sha256(Buffer.from('x'))] }, /^DIGEST_MISMATCH: layer sha256:[0-9a-f]{64}: want/],
-    ['whose config has too few diffIDs', { layers: [layer, layer], diffIds: [sha256(layer)] }, /^NOT_OCI: SOURCE: config, rootfs has 1 diff_ids for 2 layers$/],
-    ['of several images', { layers: [layer], manifest: [{}, {}] }, /^NOT_OCI: SOURCE: manifest\.json lists 2 images; save and publish one at a time$/],
+    ['whose config has another diffID', { layers: [layer], diffIds: [sha256(Buffer.from('x'))] },
+      /^DIGEST_MISMATCH: layer sha256:[0-9a-f]{64}: want/],
+    ['whose config has too few diffIDs', { layers: [layer, layer], diffIds: [sha256(layer)] },
+      /^NOT_OCI: SOURCE: config, rootfs has 1 diff_ids for 2 layers$/],
+    ['of several images', { layers: [layer], manifest: [{}, {}] },
+      /^NOT_OCI: SOURCE: manifest\.json lists 2 images; save and publish one at a time$/],
     ['of no image', { layers: [layer], manifest: [] }, /^NOT_OCI: SOURCE: manifest\.json lists no image$/],
-    ['that names a layer it lacks', { layers: [layer], manifest: [{ Config: 'config.json', Layers: ['gone.tar'] }] }, /^NOT_OCI: SOURCE: manifest\.json names the layer "gone\.tar", which is not there$/],
-    ['that names a config it lacks', { layers: [layer], manifest: [{ Config: '../etc/passwd', Layers: [] }] }, /^NOT_OCI: SOURCE has no member \.\.\/etc\/passwd$/],
+    ['that names a layer it lacks', { layers: [layer], manifest: [{ Config: 'config.json', Layers: ['gone.tar'] }] },
+      /^NOT_OCI: SOURCE: manifest\.json names the layer "gone\.tar", which is not there$/],
+    ['that names a config it lacks', { layers: [layer], manifest: [{ Config: '../etc/passwd', Layers: [] }] },
+      /^NOT_OCI: SOURCE has no member \.\.\/etc\/passwd$/],
     ['without layers', { layers: [] }, /^NOT_OCI: manifest sha256:[0-9a-f]{64} has no layers/]
   ])('%s', async (_what, image, line) => {
     await refuses(async (folder) => await writeDockerImage(folder, image), line)
@@ -62,10 +72,13 @@ describe('a docker archive', () => {
 
   test.each<[string, Uint8Array, RegExp]>([
     ['is no tar', Buffer.alloc(2048, 'x'), /^LAYER_INVALID: .*tar/],
-    ['is cut inside a file', tar(entry('a', { data: 'A'.repeat(5000) })).subarray(0, 2048), /^LAYER_INVALID: .* ends at byte 2048, inside "a"$/],
-    ['has a header with a wrong checksum', tar(Buffer.from(entry('a', { data: 'A' })).fill('b', 0, 1)), /^LAYER_INVALID: .*checksum does not match$/],
+    ['is cut inside a file', tar(entry('a', { data: 'A'.repeat(5000) })).subarray(0, 2048),
+      /^LAYER_INVALID: .* ends at byte 2048, inside "a"$/],
+    ['has a header with a wrong checksum', tar(Buffer.from(entry('a', { data: 'A' })).fill('b', 0, 1)),
+      /^LAYER_INVALID: .*checksum does not match$/],
     ['has an entry that no filesystem holds', tar(entry('vol', { type: 'V' })), /^LAYER_INVALID: .*"vol" has the tar type "V"$/],
-    ['has a hard link to nothing', tar(entry('l', { type: '1', link: 'gone' })), /^TOC_INVALID: .*hard link to "gone", which the layer does not hold$/],
+    ['has a hard link to nothing', tar(entry('l', { type: '1', link: 'gone' })),
+      /^TOC_INVALID: .*hard link to "gone", which the layer does not hold$/],
     ['is gzip with a flipped bit', flipped(gzipSync(layer), 30), /^LAYER_INVALID: /]
   ])('whose layer %s', async (_what, bytes, line) => {
     const diffIds = bytes[0] === 0x1f ? { diffIds: [sha256(layer)] } : {}
@@ -85,11 +98,16 @@ describe('an OCI layout', () => {
     ['with a layer of other bytes of that length', async (layout) => await damage(layout, LAYER), /^DIGEST_MISMATCH: /, { format: 'keep' }],
     ['with a layer of other bytes, converted', async (layout) => await damage(layout, LAYER), /^DIGEST_MISMATCH: /, {}],
     ['with a manifest of other bytes', async (layout) => await damage(layout, MANIFEST), /^DIGEST_MISMATCH: SOURCE: blob sha256:/, {}],
-    ['with a config of other bytes', async (layout) => await damage(layout, CONFIG), /^DIGEST_MISMATCH: SOURCE: blob sha256:/, { format: 'keep' }],
-    ['with a layer that is too short', async (layout) => await writeFile(blobPath(layout, LAYER), 'short'), /^DIGEST_MISMATCH: SOURCE: blob sha256:[0-9a-f]{64} has 5 bytes, its descriptor says 504787$/, {}],
-    ['without a layer', async (layout) => { execFileSync('rm', [blobPath(layout, LAYER)]) }, /^NOT_OCI: SOURCE has no blob sha256:05655ba5[0-9a-f]{56}, a layer of sha256:b90eb51f/, {}],
-    ['without its manifest', async (layout) => { execFileSync('rm', [blobPath(layout, MANIFEST)]) }, /^NOT_OCI: SOURCE holds no image \(1 blobs are missing\)$/, {}],
-    ['for another platform', async () => {}, /^PLATFORM_MISSING: SOURCE: no image for linux\/arm64; it has linux\/amd64$/, { platform: { os: 'linux', architecture: 'arm64', variant: '' } }]
+    ['with a config of other bytes', async (layout) => await damage(layout, CONFIG),
+      /^DIGEST_MISMATCH: SOURCE: blob sha256:/, { format: 'keep' }],
+    ['with a layer that is too short', async (layout) => await writeFile(blobPath(layout, LAYER), 'short'),
+      /^DIGEST_MISMATCH: SOURCE: blob sha256:[0-9a-f]{64} has 5 bytes, its descriptor says 504787$/, {}],
+    ['without a layer', async (layout) => { execFileSync('rm', [blobPath(layout, LAYER)]) },
+      /^NOT_OCI: SOURCE has no blob sha256:05655ba5[0-9a-f]{56}, a layer of sha256:b90eb51f/, {}],
+    ['without its manifest', async (layout) => { execFileSync('rm', [blobPath(layout, MANIFEST)]) },
+      /^NOT_OCI: SOURCE holds no image \(1 blobs are missing\)$/, {}],
+    ['for another platform', async () => {},
+      /^PLATFORM_MISSING: SOURCE: no image for linux\/arm64; it has linux\/amd64$/, { platform: { os: 'linux', architecture: 'arm64', variant: '' } }]
   ])('%s', async (_what, change, line, more) => {
     await refuses(async (folder) => {
       const layout = join(folder, 'layout')
@@ -103,7 +121,7 @@ describe('an OCI layout', () => {
 
 test('an eStargz layer whose table lies is refused when no byte may change', async () => {
   const archive = await readFile(join(images, 'estargz.oci.tar'))
-  const toc = archive.indexOf('b091b24b90a4ad1e4d2d4fc4105f5b964be5ab7a8c752e288c7c15ba5c12d8d9')
+  const toc = archive.indexOf(TOC)
   expect(toc).toBeGreaterThan(0)
   await refuses(async (folder) => {
     const layout = join(folder, 'layout')
@@ -112,7 +130,7 @@ test('an eStargz layer whose table lies is refused when no byte may change', asy
     const index = join(layout, 'index.json')
     const manifest = blobPath(layout, '294e5d1a69d1ba37d8228669397b764327363922ccf1a7590db5ac851ab0a3a2')
     // The annotation names the other layer's table; everything that is hashed is right again.
-    const lying = (await readFile(manifest, 'utf8')).replace('b091b24b90a4ad1e4d2d4fc4105f5b964be5ab7a8c752e288c7c15ba5c12d8d9', 'af2d6c9c16871ede0a8f614b84b0dcf4e8f70dcf7cd1970829cccebaed1db852')
+    const lying = (await readFile(manifest, 'utf8')).replace(TOC, 'af2d6c9c16871ede0a8f614b84b0dcf4e8f70dcf7cd1970829cccebaed1db852')
     const digest = sha256(Buffer.from(lying)).slice(7)
     await writeFile(blobPath(layout, digest), lying)
     await writeFile(index, (await readFile(index, 'utf8')).replace('294e5d1a69d1ba37d8228669397b764327363922ccf1a7590db5ac851ab0a3a2', digest))
@@ -139,12 +157,27 @@ test('stops at once when it is told to, and leaves nothing', async () => inFolde
   expect(await namesIn(folder)).toEqual([])
 }))
 
+test.each(['estargz', 'keep'] as const)('%s: a disk that gives other bytes back is noticed before a CID is named', async (format) => inFolder(async (folder) => {
+  const report: PublishOptions['report'] = (event) => {
+    if (event.event !== 'begin' || event.phase !== 'prove') return
+    const [temporary = ''] = readdirSync(folder)
+    const file = openSync(join(folder, temporary), 'r+')
+    writeSync(file, 'XX', 2000)
+    closeSync(file)
+  }
+  const line = await lineOf(publishTo(join(folder, 'image.car'), join(images, 'umoci-gzip.oci.tar'), { format, report }))
+
+  expect(line).toMatch(/^BLOCK_HASH_MISMATCH: /)
+  expect(await namesIn(folder)).toEqual([])
+}))
+
 test('an older CAR under that name survives a failure', async () => inFolder(async (folder) => {
   await writeFile(join(folder, 'image.car'), 'older')
   expect(await lineOf(publishTo(join(folder, 'image.car'), join(images, 'zstd.oci.tar')))).toMatch(/^UNSUPPORTED/)
   expect(await readFile(join(folder, 'image.car'), 'utf8')).toBe('older')
 }))
 
+const TOC = 'b091b24b90a4ad1e4d2d4fc4105f5b964be5ab7a8c752e288c7c15ba5c12d8d9'
 const LAYER = '05655ba5048b511de02521c0383028f845fc445bc80e0869c650bdd3b146a407'
 const MANIFEST = 'b90eb51f7ae9ab92bebb74f7a0ed1495776e6db650c7050cdb8759d96861758e'
 const CONFIG = '61b0b4a22fcf7ad3ff9372d023ae807dd207cf9c5bf15aee78c0f783863d62e8'

@@ -22,7 +22,8 @@ export async function * fastVectorStream (size: number): AsyncGenerator<Buffer> 
   try {
     const program = join(folder, 'vector-stream')
     try {
-      execFileSync('g++', ['-O2', '-Wno-deprecated-declarations', '-o', program, join(import.meta.dirname, 'vector-stream.cc'), '-lcrypto'], { stdio: 'ignore' })
+      const source = join(import.meta.dirname, 'vector-stream.cc')
+      execFileSync('g++', ['-O2', '-Wno-deprecated-declarations', '-o', program, source, '-lcrypto'], { stdio: 'ignore' })
     } catch {
       yield * vectorStream(size)
       return
