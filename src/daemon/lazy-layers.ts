@@ -1,13 +1,13 @@
 // Answers the snapshotter's question "do you know this chain ID?" from the image book, and restores from what it stored:
-// the keys of the layer and of those below it, under our seal.
+// the keys of the layer and of those below it and the gateways that its pull named, under our seal.
 import { SnapshotterError } from '../base/errors.ts'
 import { PREPARE_WAIT_MS } from '../base/limits.ts'
 import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
 import type { Seal } from '../cache/seal.ts'
-import type { BlockService } from '../ipfs/blocks.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { LazyLayers } from '../snapshots/lazy-layers.ts'
 import type { ImageBook } from './image-book.ts'
+import type { Sources } from './sources.ts'
 
 const RESTORE_KIND = 'lazy snapshot 1'
 
@@ -15,11 +15,11 @@ interface Parts {
   readonly book: ImageBook
   readonly mounts: LayerMounts
   readonly opener: LayerOpener
-  readonly blocks: BlockService
+  readonly sources: Sources
   readonly seal: Seal
 }
 
-export function lazyLayers ({ book, mounts, opener, blocks, seal }: Parts): LazyLayers {
+export function lazyLayers ({ book, mounts, opener, sources, seal }: Parts): LazyLayers {
   const reopen = async (key: string): Promise<OpenedLayer> => {
     const layer = await opener.reopen(key)
     if (layer === null) throw new SnapshotterError('STATE_INVALID', `the record of layer ${key} is gone; pull the image again`)
@@ -33,13 +33,15 @@ export function lazyLayers ({ book, mounts, opener, blocks, seal }: Parts): Lazy
       if (layer === undefined) return null
       await mounts.mount({ layer, lowers, blocks: booked.blocks }, target)
       const keys = [layer, ...lowers].map(({ key }) => key).join(' ')
-      return { labels: {}, restore: Buffer.from(seal.seal(RESTORE_KIND, chainId, Buffer.from(keys))).toString('base64') }
+      const stored = Buffer.from(`${keys}\n${JSON.stringify(sources.namedIn(booked.blocks))}`)
+      return { labels: {}, restore: Buffer.from(seal.seal(RESTORE_KIND, chainId, stored)).toString('base64') }
     },
     restore: async ({ chainId, restore, target }) => {
-      const keys = Buffer.from(seal.open(RESTORE_KIND, chainId, Buffer.from(restore, 'base64'))).toString('utf8').split(' ')
-      const [layer, ...lowers] = await Promise.all(keys.map(reopen))
+      const stored = Buffer.from(seal.open(RESTORE_KIND, chainId, Buffer.from(restore, 'base64'))).toString('utf8')
+      const [keys = '', named = '[]'] = stored.split('\n')
+      const [layer, ...lowers] = await Promise.all(keys.split(' ').map(reopen))
       if (layer === undefined) throw new SnapshotterError('STATE_INVALID', `lazy snapshot ${chainId} names no layer`)
-      await mounts.mount({ layer, lowers, blocks }, target)
+      await mounts.mount({ layer, lowers, blocks: sources.again(JSON.parse(named) as string[]) }, target)
     },
     unmount: async (target) => { await mounts.unmount(target) },
     check: async (target) => { await mounts.check(target) }

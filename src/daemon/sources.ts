@@ -10,6 +10,7 @@ export class Sources {
   readonly #settings: readonly SourceSettings[]
   readonly #log: Log
   readonly #services = new Map<string, BlockService>()
+  readonly #named = new Map<BlockService, readonly string[]>()
 
   constructor (settings: readonly SourceSettings[], log: Log) {
     this.#settings = settings
@@ -22,12 +23,24 @@ export class Sources {
 
   /** `gateways` take the place of the configured sources; the gateway that a reference names goes first. */
   for (gateways: readonly string[], preferred: string | null): BlockService {
-    const asked = gateways.map((url): SourceSettings => ({ type: 'gateway', url, timeoutMs: GATEWAY_TIMEOUT_MS }))
+    const asked = gateways.map(gatewayAt)
     const base = asked.length > 0 ? asked : this.#settings
     const named = preferred === null || base.some((source) => source.type === 'gateway' && new URL(source.url).origin === preferred)
       ? []
-      : [{ type: 'gateway' as const, url: preferred, timeoutMs: GATEWAY_TIMEOUT_MS }]
-    return this.#service([...named, ...base])
+      : [gatewayAt(preferred)]
+    const service = this.#service([...named, ...base])
+    this.#named.set(service, [...named, ...asked].map(({ url }) => url))
+    return service
+  }
+
+  /** The gateways of a service that a pull named, not the configuration. */
+  namedIn (service: BlockService): readonly string[] {
+    return this.#named.get(service) ?? []
+  }
+
+  /** For layers of an earlier run: the gateways that their pull named, then the configured sources. */
+  again (named: readonly string[]): BlockService {
+    return this.#service([...named.map(gatewayAt), ...this.#settings])
   }
 
   all (): BlockService[] {
@@ -46,4 +59,8 @@ export class Sources {
     this.#services.set(key, service)
     return service
   }
+}
+
+function gatewayAt (url: string) {
+  return { type: 'gateway' as const, url, timeoutMs: GATEWAY_TIMEOUT_MS }
 }
