@@ -34,12 +34,23 @@ export class ImageBook {
       opened.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: String(error) }, 'layer did not open') })
       booked.push({ chainId: layer.chainId, blocks, opened, lowers: booked.toReversed() })
     }
-    for (const layer of booked) this.#remember(layer)
+    for (const layer of booked) this.#bookWhileGood(layer)
     return { opened: Promise.all(booked.map(async ({ opened }) => await opened)).then(() => {}) }
   }
 
   find (chainId: string): BookedLayer | null {
     return this.#layers.get(chainId) ?? null
+  }
+
+  /** A chain ID is a shared name: an image that fails to open must not stand in the way of another one that claims it. */
+  #bookWhileGood (layer: BookedLayer): void {
+    const before = this.#layers.get(layer.chainId)
+    this.#remember(layer)
+    Promise.all([layer, ...layer.lowers].map(async ({ opened }) => await opened)).catch(() => {
+      if (this.#layers.get(layer.chainId) !== layer) return
+      if (before === undefined) this.#layers.delete(layer.chainId)
+      else this.#layers.set(layer.chainId, before)
+    })
   }
 
   #remember (layer: BookedLayer): void {

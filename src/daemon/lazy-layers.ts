@@ -1,9 +1,10 @@
 // Answers the snapshotter's question "do you know this chain ID?" from the image book, and restores from what it stored:
 // the keys of the layer and of those below it and the gateways that its pull named, under our seal.
-import { SnapshotterError } from '../base/errors.ts'
+import { hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { PREPARE_WAIT_MS } from '../base/limits.ts'
 import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
 import type { Seal } from '../cache/seal.ts'
+import type { BlockService } from '../ipfs/blocks.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { LazyLayers } from '../snapshots/lazy-layers.ts'
 import type { ImageBook } from './image-book.ts'
@@ -22,26 +23,43 @@ interface Parts {
 export function lazyLayers ({ book, mounts, opener, sources, seal }: Parts): LazyLayers {
   const reopen = async (key: string): Promise<OpenedLayer> => {
     const layer = await opener.reopen(key)
-    if (layer === null) throw new SnapshotterError('STATE_INVALID', `the record of layer ${key} is gone; pull the image again`)
+    if (layer === null) throw new SnapshotterError('STATE_INVALID', `the record of layer ${key} is gone`)
     return layer
+  }
+  /** Null when no image with this layer was resolved here; else the text to restore it from. */
+  const mountBooked = async (chainId: string, target: string, signal?: AbortSignal): Promise<string | null> => {
+    const booked = book.find(chainId)
+    if (booked === null) return null
+    const [layer, ...lowers] = await settled([booked, ...booked.lowers].map(async ({ opened }) => await opened), signal)
+    if (layer === undefined) return null
+    await mounts.mount({ layer, lowers, blocks: booked.blocks }, target)
+    const keys = [layer, ...lowers].map(({ key }) => key).join(' ')
+    const stored = Buffer.from(`${keys}\n${JSON.stringify(sources.namedIn(booked.blocks))}`)
+    return Buffer.from(seal.seal(RESTORE_KIND, chainId, stored)).toString('base64')
+  }
+  const openStored = async (chainId: string, restore: string): Promise<{ layers: OpenedLayer[], blocks: BlockService }> => {
+    const stored = Buffer.from(seal.open(RESTORE_KIND, chainId, Buffer.from(restore, 'base64'))).toString('utf8')
+    const [keys = '', named = '[]'] = stored.split('\n')
+    return { layers: await Promise.all(keys.split(' ').map(reopen)), blocks: sources.again(JSON.parse(named) as string[]) }
   }
   return {
     mount: async ({ chainId, target, signal }) => {
-      const booked = book.find(chainId)
-      if (booked === null) return null
-      const [layer, ...lowers] = await settled([booked, ...booked.lowers].map(async ({ opened }) => await opened), signal)
-      if (layer === undefined) return null
-      await mounts.mount({ layer, lowers, blocks: booked.blocks }, target)
-      const keys = [layer, ...lowers].map(({ key }) => key).join(' ')
-      const stored = Buffer.from(`${keys}\n${JSON.stringify(sources.namedIn(booked.blocks))}`)
-      return { labels: {}, restore: Buffer.from(seal.seal(RESTORE_KIND, chainId, stored)).toString('base64') }
+      const restore = await mountBooked(chainId, target, signal)
+      return restore === null ? null : { labels: {}, restore }
     },
     restore: async ({ chainId, restore, target }) => {
-      const stored = Buffer.from(seal.open(RESTORE_KIND, chainId, Buffer.from(restore, 'base64'))).toString('utf8')
-      const [keys = '', named = '[]'] = stored.split('\n')
-      const [layer, ...lowers] = await Promise.all(keys.split(' ').map(reopen))
-      if (layer === undefined) throw new SnapshotterError('STATE_INVALID', `lazy snapshot ${chainId} names no layer`)
-      await mounts.mount({ layer, lowers, blocks: sources.again(JSON.parse(named) as string[]) }, target)
+      try {
+        const { layers: [layer, ...lowers], blocks } = await openStored(chainId, restore)
+        if (layer === undefined) throw new SnapshotterError('STATE_INVALID', `lazy snapshot ${chainId} names no layer`)
+        await mounts.mount({ layer, lowers, blocks }, target)
+        return restore
+      } catch (error) {
+        // The cache was emptied, or its key was lost at a reboot: a pull since then knows the layer again.
+        if (!hasCode(error, 'STATE_INVALID')) throw error
+        const renewed = await mountBooked(chainId, target)
+        if (renewed === null) throw new SnapshotterError('STATE_INVALID', `${messageOf(error)}; pull the image again`, {}, { cause: error })
+        return renewed
+      }
     },
     unmount: async (target) => { await mounts.unmount(target) },
     check: async (target) => { await mounts.check(target) }
@@ -49,8 +67,8 @@ export function lazyLayers ({ book, mounts, opener, sources, seal }: Parts): Laz
 }
 
 /** Layers open since the image was resolved; containerd's lock is not held for longer than PREPARE_WAIT_MS. */
-async function settled (opening: ReadonlyArray<Promise<OpenedLayer>>, signal: AbortSignal): Promise<OpenedLayer[]> {
-  const bound = AbortSignal.any([signal, AbortSignal.timeout(PREPARE_WAIT_MS)])
+async function settled (opening: ReadonlyArray<Promise<OpenedLayer>>, signal?: AbortSignal): Promise<OpenedLayer[]> {
+  const bound = AbortSignal.any([...signal === undefined ? [] : [signal], AbortSignal.timeout(PREPARE_WAIT_MS)])
   const gaveUp = new Promise<never>((_resolve, reject) => {
     bound.addEventListener('abort', () => {
       reject(new SnapshotterError('UNAVAILABLE', `the layer was not opened within ${PREPARE_WAIT_MS} ms; it goes on, try again`))

@@ -25,8 +25,11 @@ export interface LazyLayers {
    * Mounts the layer read-only on `target`; throws on failure and leaves nothing mounted then.
    */
   readonly mount: (request: LazyMountRequest) => Promise<LazyMount | null>
-  /** After a restart: mounts again from what was stored. The target may be mounted still, alive or dead. */
-  readonly restore: (request: { readonly chainId: string, readonly restore: string, readonly target: string }) => Promise<void>
+  /**
+   * After a restart: mounts again from what was stored, or from what is known by now. The target may be mounted still,
+   * alive or dead. Returns what to store instead: another text when the stored one was of no use.
+   */
+  readonly restore: (request: { readonly chainId: string, readonly restore: string, readonly target: string }) => Promise<string>
   /** Also of a target that this process did not mount, or that is not mounted at all. */
   readonly unmount: (target: string) => Promise<void>
   /** @throws UNAVAILABLE when the backing of a mounted target is gone. */
@@ -36,7 +39,7 @@ export interface LazyLayers {
 /** A snapshotter without lazy layers: every layer becomes an ordinary overlay snapshot. */
 export const NO_LAZY_LAYERS: LazyLayers = {
   mount: async () => null,
-  restore: async () => {},
+  restore: async ({ restore }) => restore,
   unmount: async () => {},
   check: async () => {}
 }

@@ -137,12 +137,13 @@ export class LazySnapshots {
   }
 
   async #restore (snapshot: LazySnapshot): Promise<void> {
-    const { directories, layers } = this.#init
+    const { store, directories, layers } = this.#init
     await this.#restored.run(String(snapshot.id), async () => {
       const signal = this.#deadline(LAZY_RESTORE_DEADLINE_MS, `restoring layer ${snapshot.lazy.chainId} took over ${LAZY_RESTORE_DEADLINE_MS} ms`)
       try {
         await directories.ensure(snapshot.id)
-        await abortable(layers.restore({ ...snapshot.lazy, target: directories.fs(snapshot.id) }), signal)
+        const renewed = await abortable(layers.restore({ ...snapshot.lazy, target: directories.fs(snapshot.id) }), signal)
+        if (renewed !== snapshot.lazy.restore) store.renew(snapshot.id, renewed)
         this.#unavailable.delete(snapshot.id)
       } catch (error) {
         this.#unavailable.set(snapshot.id, asSnapshotterError(error).line)

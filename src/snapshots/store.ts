@@ -44,6 +44,7 @@ const SQL = {
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   commit: "UPDATE snapshots SET name = ?, kind = 'committed', created_ns = ?, updated_ns = ?, labels = ?, size = ?, inodes = ? WHERE id = ?",
   relabel: 'UPDATE snapshots SET labels = ?, updated_ns = ? WHERE id = ?',
+  renew: 'UPDATE snapshots SET restore = ? WHERE id = ?',
   remove: 'DELETE FROM snapshots WHERE id = ?'
 } as const
 
@@ -166,6 +167,11 @@ export class SnapshotStore {
       this.#statements.relabel.run(JSON.stringify(kept), updatedNs, id)
       return { ...info, labels: kept, updatedNs }
     })
+  }
+
+  /** Another restore text for a lazy layer; nothing when the snapshot is gone. */
+  renew (id: number, restore: string): void {
+    this.#transaction(() => { this.#statements.renew.run(restore, id) })
   }
 
   /** @throws NOT_FOUND, FAILED_PRECONDITION while a child exists. */

@@ -34,6 +34,7 @@ export class BindLayers implements LazyLayers {
     if (!existsSync(restore)) throw new SnapshotterError('DATA_PLANE_DOWN', `${restore} is gone`)
     this.restored.push(chainId)
     if (!isMounted(target)) bind(restore, target)
+    return restore
   }
 
   unmount: LazyLayers['unmount'] = async (target) => {
