@@ -4,23 +4,35 @@
 // whiteout or any other file there ends the search; an opaque directory does not (seen with containerd 1.6; 2.x is alike).
 // Source: containerd archive/tar.go, archive/tar_unix.go; continuity fs.RootPath.
 
-import { LINKS_FOLLOWED_MAX } from '../base/limits.ts'
+import { SnapshotterError } from '../base/errors.ts'
+import { IMPLIED_STEPS_MAX, LINKS_FOLLOWED_MAX } from '../base/limits.ts'
 import type { Inode, LayerIndex, NamedInode, Xattr } from './layer-index.ts'
 
 /**
  * The same index with implied directories filled in (and no longer marked); the same object when it has none. `lowers`:
  * nearest parent first, resolved or not. Names, order, files and chunks stay as they are, so a data layout stays valid.
+ * @throws LIMIT_EXCEEDED when that takes more than `stepsMax` steps: names looked up, and bytes of link targets followed.
  */
-export function resolveImplied (index: LayerIndex, lowers: readonly LayerIndex[]): LayerIndex {
+export function resolveImplied (index: LayerIndex, lowers: readonly LayerIndex[], stepsMax = IMPLIED_STEPS_MAX): LayerIndex {
   if (!index.inodes.some((inode) => inode.implied)) return index
   const inodes = [...index.inodes]
+  let left = stepsMax
+  const spend: Spend = (steps) => {
+    left -= steps
+    if (left >= 0) return
+    throw new SnapshotterError('LIMIT_EXCEEDED',
+      `directories that the layer's tar does not name take more than ${stepsMax} steps to find below`)
+  }
   visitDirectories(index, (position, inode, path) => {
-    if (inode.implied) inodes[position] = withAttributes(inode, findBelow(lowers, path))
+    if (inode.implied) inodes[position] = withAttributes(inode, findBelow(lowers, path, spend))
   })
   return { ...index, inodes }
 }
 
 type Path = readonly Uint8Array[]
+
+/** A publisher chooses how many paths there are, and links of 4 KB in every one of them. */
+type Spend = (steps: number) => void
 
 /** Each directory once, with its path. */
 function visitDirectories (index: LayerIndex, visit: (position: number, inode: Inode, path: Path) => void): void {
@@ -38,10 +50,10 @@ function visitDirectories (index: LayerIndex, visit: (position: number, inode: I
   }
 }
 
-function findBelow (lowers: readonly LayerIndex[], path: Path): Inode | null {
+function findBelow (lowers: readonly LayerIndex[], path: Path, spend: Spend): Inode | null {
   let wanted = path
   for (const lower of lowers) {
-    const found = lookUp(lower, wanted)
+    const found = lookUp(lower, wanted, spend)
     if (found === null) continue
     if (found.inode.kind !== 'directory') return null // replaced or deleted: not the same directory any more
     if (!found.inode.implied) return found.inode
@@ -56,12 +68,13 @@ interface Found {
 }
 
 /** Follows symlinks inside this one layer, with its root as `/`. Null: this layer says nothing about the path. */
-function lookUp (layer: LayerIndex, path: Path): Found | null {
+function lookUp (layer: LayerIndex, path: Path, spend: Spend): Found | null {
   const remaining = [...path].reverse()
   const root = layer.inodes[0]
   if (root === undefined) return null
   let walked: ReadonlyArray<{ readonly inode: Inode, readonly name: Uint8Array }> = []
   for (let links = 0, name = remaining.pop(); name !== undefined; name = remaining.pop()) {
+    spend(1)
     if (isDot(name)) continue
     if (isDotDot(name)) {
       walked = walked.slice(0, -1)
@@ -74,6 +87,7 @@ function lookUp (layer: LayerIndex, path: Path): Found | null {
     if (inode.target === null) walked = [...walked, { inode, name }]
     else if (++links > LINKS_FOLLOWED_MAX) return { inode, path }
     else {
+      spend(inode.target.length)
       if (inode.target[0] === SLASH) walked = []
       remaining.push(...components(inode.target).reverse())
     }

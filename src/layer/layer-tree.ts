@@ -184,7 +184,8 @@ export class LayerTree {
     this.#metadataBytes += path.length + linkTarget.length
     for (const [name, value] of xattrs) this.#metadataBytes += name.length + value.byteLength
     if (this.#metadataBytes <= this.#metadataBytesMax) return
-    throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#origin.what}: more than ${this.#metadataBytesMax} bytes of names, link targets and xattrs`)
+    throw new SnapshotterError('LIMIT_EXCEEDED',
+      `${this.#origin.what}: more than ${this.#metadataBytesMax} bytes of names, link targets and xattrs`)
   }
 
   #invalid (path: string, why: string): SnapshotterError {

@@ -156,3 +156,19 @@ test('an unresolved lower directory behind a symlink is looked up under its own 
   expect(attributesOf(at(resolveImplied(top, [middle, base]), 'lib'))).toEqual(STICKY)
   expect(attributesOf(at(resolveImplied(top, [resolveImplied(middle, [base]), base]), 'lib'))).toEqual(STICKY)
 })
+
+test('finding what lies below takes no more steps than allowed, however long the links are', () => {
+  const upper = layer({ a: implied({ x: implied({}), y: implied({}) }) })
+  const lower = layer({ a: { kind: 'symlink', target: '././b' }, b: directory({ x: directory({}, sticky) }) })
+  const steps = 3 * (1 + 5 + 3) + 2 // the link's name, its bytes and its parts for each of a, a/x and a/y; then x and y
+  const codeAt = (stepsMax: number): string => {
+    try {
+      return attributesOf(at(resolveImplied(upper, [lower], stepsMax), 'a/x')) === null ? '' : 'found'
+    } catch (error) {
+      return (error as { line: string }).line
+    }
+  }
+
+  expect(codeAt(steps)).toBe('found')
+  expect(codeAt(steps - 1)).toBe(`LIMIT_EXCEEDED: directories that the layer's tar does not name take more than ${steps - 1} steps to find below`)
+})
