@@ -111,7 +111,8 @@ class TerminalProgress implements Progress {
   }
 
   #draw (): void {
-    const columns = this.#stream.columns ?? COLUMNS
+    const stated = this.#stream.columns ?? 0
+    const columns = stated > 0 ? stated : COLUMNS // a pseudo-terminal without a size says 0
     for (const [item, line] of this.#items) this.#stream.write(`${render(item, line).slice(0, columns - 1)}\n`)
     this.#drawn = this.#items.size
   }

@@ -140,7 +140,7 @@ async function convert (source: ImageSource, image: GraphImage, car: CarFile, op
       await convertLayer(blob, descriptor, diffId, layout, { ...options, spoolBeside: options.car }))
     await proveInCar(car, layer, { ...options, item: descriptor.digest })
     const kind = layer.tocDigest === null ? 'plain' : 'lazy'
-    options.report({ event: 'end', item: descriptor.digest, text: `${kind}, ${layer.blob.size} bytes` })
+    options.report({ event: 'end', item: descriptor.digest, text: `${kind}, ${(layer.blob.size / 1e6).toFixed(1)} MB` })
     layers.push(layer)
   }
   const config = await layout.addBytes(configDocument(image.configBytes, layers.map(({ diffId }) => diffId)))
