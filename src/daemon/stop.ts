@@ -1,7 +1,7 @@
 // `serve --stop`: ends the daemon and the guardian that runs, and unmounts everything of ours.
 import { join } from 'node:path'
 import { sleep } from '../base/clock.ts'
-import { hasCode } from '../base/errors.ts'
+import { hasCode, SnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Config } from '../config/load.ts'
 import { callControl } from '../http/control-client.ts'
@@ -32,4 +32,6 @@ async function endDaemon (socket: string): Promise<void> {
     }
     await sleep(EXIT_PAUSE_MS)
   }
+  // Never unmount beside a daemon that lives: it would mount again.
+  throw new SnapshotterError('FAILED_PRECONDITION', `the daemon on ${socket} did not end within ${EXIT_TRIES * EXIT_PAUSE_MS} ms; end it and try again`)
 }
