@@ -36,6 +36,9 @@ export function checkPath (components: readonly string[], origin: Origin): void 
   throw new SnapshotterError('LIMIT_EXCEEDED', `${origin.what}: name of ${long.length} bytes, limit ${NAME_BYTES_MAX}: ${show(long)}`)
 }
 
+/** A longer path counts as several links: cleaning it costs as much. */
+const LINK_BYTES = 256
+
 /** Links that may still be followed in a whole layer: a million entries behind 255 links each would take an hour. */
 export interface LinkBudget { left: number }
 
@@ -49,9 +52,11 @@ export function resolveLinks (root: TreeNode, components: readonly string[], bud
       throw new SnapshotterError('LIMIT_EXCEEDED',
         `${origin.what}: more than ${LINKS_FOLLOWED_MAX} links to follow: ${show(components.join('/'))}`)
     }
-    if (--budget.left < 0) throw new SnapshotterError('LIMIT_EXCEEDED', `${origin.what}: more links to follow than two for each entry`)
     const base = link.target.startsWith('/') ? [] : path.slice(0, link.at)
-    path = cleanPath([...base, link.target, ...path.slice(link.at + 1)].join('/'), origin)
+    const next = [...base, link.target, ...path.slice(link.at + 1)].join('/')
+    budget.left -= Math.ceil(next.length / LINK_BYTES)
+    if (budget.left < 0) throw new SnapshotterError('LIMIT_EXCEEDED', `${origin.what}: more links to follow than two for each entry`)
+    path = cleanPath(next, origin)
     checkPath(path, origin)
   }
 }

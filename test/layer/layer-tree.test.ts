@@ -128,6 +128,11 @@ describe('parents', () => {
 
     expect(build(entries(7), 14).has('/e/f')).toBe(true)
     expect(codeOf(() => build(entries(8), 14))).toBe('LIMIT_EXCEEDED: layer: more links to follow than two for each entry')
+
+    // A link of 4 KB costs as much time as sixteen short ones, and counts as many.
+    const long = (count: number): Given[] => [symlink('a', `${'./'.repeat(2045)}e`), dir('e'), ...Array<Given>(count).fill(file('a/f'))]
+    expect(build(long(2), 16).has('/e/f')).toBe(true)
+    expect(codeOf(() => build(long(3), 16))).toBe('LIMIT_EXCEEDED: layer: more links to follow than two for each entry')
   })
 
   test('that are files are refused', () => {
