@@ -201,7 +201,11 @@ void Guardian::beginStop() {
   if (stopping_) return;
   stopping_ = true;
   stopDeadline_ = nowMs() + kStopPatienceMs;
-  if (link_) sendLink(link_.get(), {LinkKind::kDrain, 0, 0, "", "", Fd()});
+  try {
+    if (link_) sendLink(link_.get(), {LinkKind::kDrain, 0, 0, "", "", Fd()});
+  } catch (const Failure& failure) {  // it just died: its successor starts drained
+    logEvent("cannot tell a worker to drain", {{"error", failure.what()}});
+  }
   unmounter_ = ::fork();
   if (unmounter_ != 0) return;
   parts_.mount.device.reset();  // else our own hanging umount(2) would keep alive the connection that it waits for
