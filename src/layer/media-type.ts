@@ -17,7 +17,7 @@ const READABLE = new Set([
 /** @throws MEDIA_TYPE_UNSUPPORTED naming the type; zstd layers are told apart. */
 export function checkLayerMediaType (mediaType: string, what: string): void {
   if (READABLE.has(mediaType)) return
-  const hint = mediaType.includes('zstd') ? '; zstd layers are not supported yet, publish with --format estargz' : ''
+  const hint = mediaType.includes('zstd') ? '; zstd layers are not supported yet, recompress the image with gzip' : ''
   throw new SnapshotterError('MEDIA_TYPE_UNSUPPORTED', `${what} has the media type ${JSON.stringify(mediaType.slice(0, 120))}${hint}`)
 }
 
@@ -29,5 +29,5 @@ export function compressionOf (start: Uint8Array, what: string): 'gzip' | 'none'
   const isSkippable = b === 0x2a && c === 0x4d && d === 0x18 && a !== undefined && a >> 4 === 5
   if (!isZstd && !isSkippable) return 'none'
   throw new SnapshotterError('MEDIA_TYPE_UNSUPPORTED',
-    `${what} is compressed with zstd; zstd layers are not supported yet, publish with --format estargz`)
+    `${what} is compressed with zstd; zstd layers are not supported yet, recompress the image with gzip`)
 }

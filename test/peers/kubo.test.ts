@@ -33,7 +33,9 @@ describe('Kubo', () => {
   beforeAll(async () => {
     if (!isOnPath('ipfs')) return
     image = programImage(join(folder, 'image'), [randomFiles(FILES, FILE_BYTES)])
-    for (const format of FORMATS) published.set(format, await publish(image.layout, join(folder, `${format}.car`), format) as Published & { nerdctlCid: string | null })
+    for (const format of FORMATS) {
+      published.set(format, await publish(image.layout, join(folder, `${format}.car`), format) as Published & { nerdctlCid: string | null })
+    }
     kubo = await Kubo.create(join(folder, 'kubo'))
     gateway = await kubo.start('--offline')
     await kubo.import(join(folder, 'keep.car'), join(folder, 'estargz.car'))

@@ -157,7 +157,7 @@ test('stops at once when it is told to, and leaves nothing', async () => inFolde
   expect(await namesIn(folder)).toEqual([])
 }))
 
-test.each(['estargz', 'keep'] as const)('%s: a disk that gives other bytes back is noticed before a CID is named', async (format) => inFolder(async (folder) => {
+test.each(['estargz', 'keep'] as const)('%s: a disk that gives other bytes back is noticed before any CID is', async (format) => inFolder(async (folder) => {
   const report: PublishOptions['report'] = (event) => {
     if (event.event !== 'begin' || event.phase !== 'prove') return
     const [temporary = ''] = readdirSync(folder)
