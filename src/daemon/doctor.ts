@@ -2,11 +2,13 @@
 import { access, constants, readFile } from 'node:fs/promises'
 import { release } from 'node:os'
 import { join } from 'node:path'
+import { systemClock } from '../base/clock.ts'
 import { asSnapshotterError, messageOf } from '../base/errors.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { Config } from '../config/load.ts'
 import { ContainerdClient } from '../grpc/containerd-client.ts'
 import { callControl } from '../http/control-client.ts'
+import { GatewayHttp } from '../ipfs/gateway-http.ts'
 import { NativeProgram } from '../mount/native-program.ts'
 
 export interface Check {
@@ -98,9 +100,14 @@ async function sources (config: Config): Promise<Outcome> {
       await access(source.path, constants.R_OK)
       continue
     }
-    const answer = await fetch(new URL(`/ipfs/${PROBE_CID}?format=raw`, source.url), { signal: AbortSignal.timeout(source.timeoutMs), redirect: 'manual' })
-    await answer.body?.cancel()
-    if (!answer.ok) throw new Error(`${new URL(source.url).host} answers ${answer.status} to the probe of the trustless gateway spec`)
+    const http = new GatewayHttp({ ...source, clock: systemClock }) // with the token and the CA of this source
+    try {
+      const answer = await http.get(`/ipfs/${PROBE_CID}?format=raw`, 'application/vnd.ipld.raw', () => {})
+      await answer.finish()
+      if (answer.status !== 200) throw new Error(`${http.name} answers ${answer.status} to the probe of the trustless gateway spec`)
+    } finally {
+      await http.close()
+    }
   }
   return { detail: `${config.sources.length} configured, all answer` }
 }
