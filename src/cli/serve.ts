@@ -1,5 +1,5 @@
 // `serve`: the daemon. SIGTERM and SIGINT leave guardian and mounts for the next one; `--stop` takes everything down.
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { once } from 'node:events'
 import { createLog } from '../base/log.ts'
 import { loadConfig } from '../config/load.ts'
@@ -15,7 +15,7 @@ export function serveCommand (): Command {
     .description('the daemon: containerd snapshotter over gRPC, and the control socket of the other commands')
     .option('--config <file>', 'settings (TOML)')
     .option('--stop', 'unmount everything and end the data plane that an earlier daemon left')
-    .option('--log-level <level>', 'debug, info, warn or error', 'info')
+    .addOption(new Option('--log-level <level>', 'how much to log').choices(['debug', 'info', 'warn', 'error']).default('info'))
     .action(async (options: ServeOptions) => {
       const log = createLog(options.logLevel)
       const config = loadConfig(options.config)
