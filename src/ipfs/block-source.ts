@@ -35,6 +35,7 @@ export interface WantList {
   readonly delivered: number
   /** For messages: what is missing, of what. */
   readonly what: string
+  /** In order; an iteration under way passes over what arrives and comes to what is added. */
   readonly pending: () => Iterable<readonly [BlockKey, Need]>
   readonly wanted: (key: BlockKey) => CID | undefined
   readonly accept: (key: BlockKey, bytes: VerifiedBytes) => void

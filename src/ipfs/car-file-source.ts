@@ -27,13 +27,8 @@ export class CarFileSource implements BlockSource {
   }
 
   async fetch (wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<void> {
-    const tried = new Set<string>()
-    const next = (): ReturnType<WantList['wanted']> => {
-      for (const [key, { cid }] of wants.pending()) if (!tried.has(key)) { tried.add(key); return cid }
-      return undefined
-    }
     wants.begin()
-    for (let cid = next(); cid !== undefined; cid = next()) {
+    for (const [key, { cid }] of wants.pending()) { // also what is added on the way
       waits.signal.throwIfAborted()
       const started = this.#clock.monotonicMs()
       const fail = (code: Attempt['code'], note: string): void => {
@@ -48,7 +43,7 @@ export class CarFileSource implements BlockSource {
         } else {
           this.#bytes += block.byteLength
           this.#blocks++
-          for (const [key, need] of wants.pending()) if (need.cid === cid) { wants.accept(key, block); break }
+          wants.accept(key, block)
         }
       } catch (error) {
         const { code, message } = asSnapshotterError(error)

@@ -103,13 +103,21 @@ export class GatewaySource implements BlockSource {
   async #fetchBlocks (wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<void> {
     const tried = new Set<string>()
     let giveUp = false
+    // One pass, and another whenever blocks came since the last began: a list that is not here may be long.
+    let [pass, deliveredBefore] = [wants.pending()[Symbol.iterator](), wants.delivered]
     const next = (): Need | undefined => {
-      if (!giveUp) for (const [key, need] of wants.pending()) if (!tried.has(key)) return need
+      while (!giveUp) {
+        const step = pass.next()
+        if (step.done === true) {
+          if (wants.delivered === deliveredBefore) return undefined
+          ;[pass, deliveredBefore] = [wants.pending()[Symbol.iterator](), wants.delivered]
+        } else if (!tried.has(step.value[0])) return step.value[1]
+      }
       return undefined
     }
     const running = new Set<Promise<void>>()
     for (;;) {
-      for (let need = next(); need !== undefined && running.size < FETCH_CONCURRENCY; need = next()) {
+      for (let need = next(); need !== undefined; need = running.size < FETCH_CONCURRENCY ? next() : undefined) {
         const { cid } = need
         tried.add(keyOf(cid))
         const block = this.#fetchBlock(cid, wants, attempts, waits)

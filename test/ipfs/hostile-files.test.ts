@@ -1,15 +1,20 @@
 // Files whose publisher lies about sizes, nests for ever or crumbles into tiny blocks: exact errors, bounded work.
 import { describe, expect, test } from '@jest/globals'
+import { join } from 'node:path'
 import * as dagPb from '@ipld/dag-pb'
 import { UnixFS } from 'ipfs-unixfs'
 import { CID } from 'multiformats/cid'
 import { create as createMultihash } from 'multiformats/hashes/digest'
 import { systemClock } from '../../src/base/clock.ts'
 import { RANGE_BLOCKS_MAX } from '../../src/base/limits.ts'
+import { silentLog } from '../../src/base/log.ts'
 import type { Attempt } from '../../src/ipfs/attempts.ts'
 import { keyOf } from '../../src/ipfs/block-key.ts'
 import type { BlockSource, WantList } from '../../src/ipfs/block-source.ts'
-import { Exchange } from '../../src/ipfs/exchange.ts'
+import { CarFileSource } from '../../src/ipfs/car-file-source.ts'
+import { Exchange, Job, SINGLE_BLOCK, singleNeed } from '../../src/ipfs/exchange.ts'
+import { GatewayHttp } from '../../src/ipfs/gateway-http.ts'
+import { GatewaySource } from '../../src/ipfs/gateway-source.ts'
 import { OpenFile } from '../../src/ipfs/unixfs-file.ts'
 import { decodeFileNode } from '../../src/ipfs/unixfs-node.ts'
 import { rawCidOf } from '../../src/verify/cid.ts'
@@ -165,5 +170,42 @@ describe('what a job wants', () => {
     for await (const piece of file.stream(0, file.size)) pieces.push(piece)
     expect(Buffer.concat(pieces)).toEqual(Buffer.concat([Buffer.alloc(18), Buffer.from('1')]))
     expect(source.fetches).toBe(1)
+  })
+})
+
+describe('a long list of blocks that a source lacks is gone through a few times, not once for each', () => {
+  const COUNT = 300
+
+  async function looksOf (source: BlockSource): Promise<number> {
+    const exchange = new Exchange([source], { clock: systemClock, sleep: async () => {} })
+    const job = new Job(exchange, SINGLE_BLOCK, 'foreground')
+    for (let at = 0; at < COUNT; at++) exchange.claim(singleNeed(rawCidOf(digestOf(Buffer.from(`absent ${at}`)))), job)
+    let looks = 0
+    const wants: WantList = {
+      target: null,
+      what: job.what,
+      get size () { return job.size },
+      get delivered () { return job.delivered },
+      * pending () { for (const entry of job.pending()) { looks++; yield entry } },
+      wanted: (key) => job.wanted(key),
+      accept: (key, bytes) => job.accept(key, bytes),
+      begin: () => job.begin()
+    }
+    const attempts: Attempt[] = []
+    await source.fetch(wants, attempts, { signal: new AbortController().signal, priority: 'foreground' })
+    await source.close()
+    expect(attempts).toHaveLength(COUNT)
+    return looks
+  }
+
+  test('by a gateway', async () => {
+    const { url } = await gatewayOf(new Dag())
+    const http = new GatewayHttp({ url, timeoutMs: 5_000, clock: systemClock })
+    expect(await looksOf(new GatewaySource(http, systemClock, silentLog))).toBeLessThan(4 * COUNT)
+  })
+
+  test('by a CAR file', async () => {
+    const car = join(import.meta.dirname, '../fixtures/cars/layout-gzip-inline.car')
+    expect(await looksOf(new CarFileSource(car, systemClock))).toBeLessThan(4 * COUNT)
   })
 })
