@@ -21,7 +21,8 @@ export function pullCommand (): Command {
     .argument('<reference>', 'ipfs://CID[@sha256:…], https://GATEWAY/ipfs/CID, …')
     .option('--config <file>', 'settings (TOML)')
     .option('--namespace <name>', 'containerd namespace', 'default')
-    .option('--name <name>', 'name of the image in containerd (default: a spelling of the reference that every client accepts)')
+    .option('--name <name>', 'name of the image in containerd, stored as it is: nerdctl finds a bare CID as ipfs://CID, ' +
+      'docker.io/library/x:latest as x (default: a spelling of the reference that every client accepts)')
     .option('--snapshotter <name>', 'name of this snapshotter in containerd', 'ipfs')
     .option('--gateway <url>', 'trustless gateway, instead of the configured sources (repeats)', (url, all: string[]) => [...all, url], [])
     .option('--platform <platform>', 'os/architecture[/variant] (default: this machine)')

@@ -48,7 +48,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   const control = await serveControl(controlSocketOf(config), handlers)
   undo.defer(async () => { await control.close() })
   try {
-    const { dataPlane, supplier, driver, mounts } = await startMounting(config, log, undo, restored.promise)
+    const { dataPlane, driver, mounts } = await startMounting(config, log, undo, restored.promise)
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -71,7 +71,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     undo.defer(async () => { await grpc.stop() })
     Object.assign(handlers, {
       '/pull': pullHandler({ config, book, sources, log }),
-      '/status': statusHandler({ config, driver, dataPlane, mounts, sources, supplier, snapshotters })
+      '/status': statusHandler({ config, driver, dataPlane, mounts, sources, snapshotters })
     })
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
   } catch (error) {
@@ -106,7 +106,7 @@ async function startMounting (config: Config, log: Log, undo: AsyncDisposableSta
   ], { state: config.state, dataPlane, native, files, log })
   const mounts = new LayerMounts({ driver, dataPlane, supplier, log })
   undo.defer(() => { mounts.leave() })
-  return { dataPlane, supplier, driver, mounts }
+  return { dataPlane, driver, mounts }
 }
 
 async function requireRootAndFuse (): Promise<void> {

@@ -3,7 +3,6 @@ import type { Config } from '../config/load.ts'
 import type { DataPlane } from '../mount/data-plane.ts'
 import type { MountDriver } from '../mount/driver.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
-import type { Supplier } from '../mount/supply.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { Sources } from './sources.ts'
 
@@ -13,11 +12,10 @@ interface Parts {
   readonly dataPlane: DataPlane
   readonly mounts: LayerMounts
   readonly sources: Sources
-  readonly supplier: Supplier
   readonly snapshotters: Snapshotters
 }
 
-export function statusHandler ({ config, driver, dataPlane, mounts, sources, supplier, snapshotters }: Parts) {
+export function statusHandler ({ config, driver, dataPlane, mounts, sources, snapshotters }: Parts) {
   return async (): Promise<object> => {
     const plane = await dataPlane.status()
     const served = new Map(plane.files.map((file) => [file.name, file]))
@@ -33,6 +31,7 @@ export function statusHandler ({ config, driver, dataPlane, mounts, sources, sup
       }
     })
     const total = (pick: (layer: typeof layers[number]) => number): number => layers.reduce((sum, layer) => sum + pick(layer), 0)
+    const gateways = sources.all().flatMap((service) => service.sources())
     return {
       driver: driver.name,
       root: config.root,
@@ -45,9 +44,10 @@ export function statusHandler ({ config, driver, dataPlane, mounts, sources, sup
         fetchedBytes: total(({ fetchedBytes }) => fetchedBytes),
         cachedBytes: total(({ cachedBytes }) => cachedBytes),
         readBytes: total(({ readBytes }) => readBytes),
-        networkBytes: supplier.bytesFetched
+        // As they came, TOCs and documents included; `fetchedBytes` is what the worker was given of each blob, twice if it asked twice.
+        networkBytes: gateways.reduce((sum, { type, bytes }) => type === 'car' ? sum : sum + bytes, 0)
       },
-      gateways: sources.all().flatMap((service) => service.sources()),
+      gateways,
       worker: { pid: plane.pid, restarts: plane.restarts, waitingReads: plane.waitingReads, violations: plane.violations },
       bytesServed: plane.bytesServed,
       bytesServedUnverified: plane.bytesServedUnverified

@@ -58,7 +58,6 @@ export class Supplier {
   readonly #patienceMs: number | null
   readonly #clock: Clock
   readonly #files = new Map<string, Entry>()
-  bytesFetched = 0
 
   constructor (init: SupplierInit) {
     this.#sink = init.sink
@@ -138,7 +137,6 @@ export class Supplier {
     // Kept: a member that spans two leaves is mostly wanted after the leaf was fetched for another one.
     const waits = { signal: entry.abort.signal, keep: true }
     for await (const bytes of blob.stream(range.from, range.to - range.from, waits)) {
-      this.bytesFetched += bytes.byteLength
       window.push(bytes)
       for (let member = members[next]; member !== undefined && member.offset + member.length <= window.end; member = members[++next]) {
         entry.sent.add(member.firstChunk)
