@@ -1,5 +1,6 @@
 // Remembers the images that were resolved here: by chain ID, which layer that is, what lies below it, and its opening,
 // which starts when the image is resolved and not when Prepare asks (design §1.2, §2).
+import { SnapshotterError } from '../base/errors.ts'
 import { IMAGES_REMEMBERED_MAX, OPEN_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
@@ -27,13 +28,14 @@ export class ImageBook {
 
   /** Books every layer of the image and starts to open all of them; `opened` settles when the last one is. */
   add (plan: ImagePlan, blocks: BlockService): { readonly opened: Promise<void> } {
-    const signal = AbortSignal.timeout(OPEN_DEADLINE_MS)
+    const { signal, clear } = deadline(plan)
     const booked: BookedLayer[] = []
     for (const layer of plan.layers) {
       const opened = this.#opener.open(layer, blocks, { signal })
       opened.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: String(error) }, 'layer did not open') })
       booked.push({ chainId: layer.chainId, blocks, opened, lowers: booked.toReversed() })
     }
+    Promise.allSettled(booked.map(async ({ opened }) => await opened)).then(clear, clear)
     for (const layer of booked) this.#bookWhileGood(layer)
     return { opened: Promise.all(booked.map(async ({ opened }) => await opened)).then(() => {}) }
   }
@@ -61,4 +63,13 @@ export class ImageBook {
       this.#layers.delete(oldest)
     }
   }
+}
+
+/** A timeout of its own would say neither what nor on what. */
+function deadline ({ manifest }: ImagePlan): { readonly signal: AbortSignal, readonly clear: () => void } {
+  const late = new AbortController()
+  const timer = setTimeout(() => {
+    late.abort(new SnapshotterError('UNAVAILABLE', `the layers of manifest ${manifest.digest} did not open within ${OPEN_DEADLINE_MS} ms`))
+  }, OPEN_DEADLINE_MS).unref()
+  return { signal: late.signal, clear: () => { clearTimeout(timer) } }
 }
