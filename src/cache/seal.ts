@@ -2,7 +2,7 @@
 // ("disk": for hosts whose disk is trusted) or in memory only ("boot": after a reboot nothing opens and all is fetched
 // again). A record opens only as what it was sealed as.
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { open, readFile, rename } from 'node:fs/promises'
+import { open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { SnapshotterError, systemCode } from '../base/errors.ts'
 
@@ -55,14 +55,15 @@ export class Seal {
 /** Temporary file, fsync, rename, fsync of the folder: after power loss the old file or the new one is there, whole. */
 export async function writeDurably (path: string, bytes: Uint8Array): Promise<void> {
   const temporary = `${path}.new-${randomBytes(6).toString('hex')}`
-  const file = await open(temporary, 'wx', 0o600)
   try {
+    await using file = await open(temporary, 'wx', 0o600)
     await file.writeFile(bytes)
     await file.sync()
-  } finally {
-    await file.close()
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
   }
-  await rename(temporary, path)
   await syncFolder(dirname(path))
 }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Seal, writeDurably } from '../../src/cache/seal.ts'
@@ -45,4 +45,12 @@ test('a durable write leaves nothing temporary', async () => {
   await writeDurably(join(inside, 'file'), Buffer.from('two'))
 
   expect(await readdir(inside)).toEqual(['file'])
+})
+
+test('a write that fails leaves no file of its own', async () => {
+  const inside = await mkdtemp(join(tmpdir(), 'durable-'))
+  await mkdir(join(inside, 'taken', 'full'), { recursive: true })
+  await expect(writeDurably(join(inside, 'taken'), Buffer.from('x'))).rejects.toThrow()
+  expect(await readdir(inside)).toEqual(['taken'])
+  await rm(inside, { recursive: true })
 })
