@@ -1,5 +1,5 @@
 // The one error class. A code from a closed union, a one-line message that stands alone in a log, and two total
-// tables that map each code to a gRPC status and to an errno. Codes: threat notes §14 in docs/ARCHITECTURE.md.
+// tables that map each code to a gRPC status and to an errno. docs/ARCHITECTURE.md says what each means.
 
 /** gRPC status numbers that we answer (google.rpc.Code). */
 export const GRPC = {
