@@ -126,14 +126,18 @@ export class Scene {
 
   /** Output of a container that runs to its end; containerd may need some seconds to find a plugin that was restarted. */
   async run (name: string, ...program: readonly string[]): Promise<string> {
-    const { code, stdout, stderr } = await this.tryRun(name, ...program)
+    return await this.runIn('default', name, ...program)
+  }
+
+  async runIn (namespace: string, name: string, ...program: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.tryRun(namespace, name, ...program)
     if (code !== 0) throw new Error(`container: exit ${code}\n${stderr}${stdout}`)
     return stdout
   }
 
-  async tryRun (name: string, ...program: readonly string[]): Promise<CtrResult> {
+  async tryRun (namespace: string, name: string, ...program: readonly string[]): Promise<CtrResult> {
     for (const end = Date.now() + 10_000; ;) {
-      const outcome = await this.containerd.tryCtr('run', '--rm', '--snapshotter', PLUGIN, name, this.#nextId(), ...program)
+      const outcome = await this.containerd.tryCtr('-n', namespace, 'run', '--rm', '--snapshotter', PLUGIN, name, this.#nextId(), ...program)
       if (!outcome.stderr.includes('connection error') || Date.now() > end) return outcome
     }
   }

@@ -76,19 +76,20 @@ describe.each(['estargz', 'keep'] as const)('an image published with --format %s
 
   run('comes back after a reboot, which empties the state folder and unmounts everything', async () => {
     const before = gateway.deliveries(leaves)
-    await scene.containerd.halt('SIGKILL')
-    await scene.killNode()
-    wipe(scene.state)
-    for (const point of mountsBelow(scene.root)) wipeMount(point)
-    expect(mountsBelow(scene.folder)).toEqual([])
+    await reboot(scene)
     await scene.serve()
     await scene.containerd.start()
     await expectRestored(before)
   }, 90_000)
 })
 
-function wipeMount (point: string): void {
-  execFileSync('umount', ['-n', '-l', point])
+/** What a reboot leaves: durable files; no process, no mount, an empty state folder. containerd is down, too. */
+async function reboot (scene: Scene): Promise<void> {
+  await scene.containerd.halt('SIGKILL')
+  await scene.killNode()
+  wipe(scene.state)
+  for (const point of mountsBelow(scene.root)) execFileSync('umount', ['-n', '-l', point])
+  expect(mountsBelow(scene.folder)).toEqual([])
 }
 
 describe('serve', () => {
@@ -162,6 +163,43 @@ describe('serve', () => {
     const all = [...image.hashes.keys()]
     expect(hashLines(await scene.run(name, '/bin/e2e', 'sha', ...all))).toEqual(image.expected(all))
     expect(layers).toHaveLength(3)
+  }, 60_000)
+
+  run('with key = "boot" nothing on the disk is believed after a reboot; a pull makes the image whole again, and lasting', async () => {
+    scene.configure({ sources: [gateway.url], cacheKey: 'boot' })
+    await scene.daemon.end()
+    await scene.serve()
+    const { name } = await scene.pull(lazy.reference)
+    const all = [...image.hashes.keys()]
+    await scene.run(name, '/bin/e2e', 'sha', ...all)
+    await reboot(scene)
+    await scene.serve()
+    await scene.containerd.start()
+    const { code, stderr } = await scene.tryRun('default', name, '/bin/e2e', 'sha', ...all)
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringMatching(/STATE_INVALID: .*; pull the image again/) })
+
+    await scene.pull(lazy.reference)
+    expect(hashLines(await scene.run(name, '/bin/e2e', 'sha', ...all))).toEqual(image.expected(all))
+    await scene.daemon.end()
+    await scene.serve()
+    expect(hashLines(await scene.run(name, '/bin/e2e', 'sha', ...all))).toEqual(image.expected(all))
+  }, 60_000)
+
+  run('an emptied cache costs a pull, and what that pull named as gateway is remembered', async () => {
+    scene.configure({})
+    await scene.daemon.end()
+    await scene.serve()
+    const { name } = await scene.pull(lazy.reference, '--gateway', gateway.url)
+    await reboot(scene)
+    rmSync(join(scene.root, 'layers'), { recursive: true })
+    await scene.serve()
+    await scene.containerd.start()
+    expect((await scene.tryRun('default', name, '/bin/e2e', 'sha')).stderr).toMatch(/STATE_INVALID: .*; pull the image again/)
+    await scene.pull(lazy.reference, '--gateway', gateway.url)
+    await scene.daemon.end()
+    await scene.serve()
+    const all = [...image.hashes.keys()]
+    expect(hashLines(await scene.run(name, '/bin/e2e', 'sha', ...all))).toEqual(image.expected(all))
   }, 60_000)
 
   run('a pull that serve did not survive leaves nothing half written', async () => {
