@@ -5,7 +5,8 @@ import { loadConfig, type SourceSettings } from '../../src/config/load.ts'
 import { type Check, examine } from '../../src/daemon/doctor.ts'
 
 async function checkSource (source: SourceSettings): Promise<Check | undefined> {
-  const config = { ...loadConfig(undefined, { IPFS_SNAPSHOTTER_CONFIG: '/dev/null' }), state: '/nowhere', containerdAddress: '/nowhere/c.sock', sources: [source] }
+  const defaults = loadConfig(undefined, { IPFS_SNAPSHOTTER_CONFIG: '/dev/null' })
+  const config = { ...defaults, state: '/nowhere', containerdAddress: '/nowhere/c.sock', sources: [source] }
   return (await examine(config, 'ipfs')).find(({ name }) => name === 'sources')
 }
 
