@@ -3,7 +3,6 @@
 // mean two file trees. Publish runs it before it prints a CID, `verify` always, the daemon in the background.
 import { SnapshotterError } from '../base/errors.ts'
 import { type Digest, DigestStream } from '../verify/digest.ts'
-import { drain } from './byte-reader.ts'
 import { firstDifference } from './compare-trees.ts'
 import { freeze, type Frozen } from './freeze.ts'
 import type { LayerEntry } from './layer-entry.ts'
@@ -31,10 +30,17 @@ export interface LayerProof {
 export async function proveLayer (layer: LayerToProve): Promise<LayerProof> {
   const source = new LayerStream(layer)
   await source.whole(async () => {
-    if (layer.toc === undefined) await drain(source.pieces())
+    if (layer.toc === undefined) await walkTar(source)
     else await proveToc(source, layer.toc.index, layer.toc.digest)
   })
   return { blobBytes: source.blobBytes, tarBytes: source.tarBytes, chunks: layer.toc?.index.chunks.length ?? 0 }
+}
+
+/** A plain layer is right when its tar is one that a pull can read, whole. */
+async function walkTar (source: LayerStream): Promise<void> {
+  const tree = new LayerTree({ origin: { what: source.what, code: 'LAYER_INVALID' } })
+  for await (const event of readTar(source.tar(), source.what)) if (event.kind === 'entry') tree.apply(event.entry)
+  freeze(tree.root, 'tar', 0, source.what)
 }
 
 async function proveToc (source: LayerStream, index: LayerIndex, digest: Digest): Promise<void> {

@@ -184,4 +184,11 @@ describe('a plain layer', () => {
     expect(await lineOf(proveLayer({ ...layer, diffId: layer.digest, stream: pieces(blob) }))).toMatch(/^DIFFID_MISMATCH/)
     expect(await lineOf(proveLayer({ ...layer, digest: layer.diffId, stream: pieces(blob) }))).toMatch(/^DIGEST_MISMATCH/)
   })
+  test('that no pull could read is not proven by right digests', async () => {
+    const odd = tar(entry('a', { type: '1', link: 'nowhere' }))
+    const wrapped = gzipSync(odd)
+    const claims = { digest: digestOf(wrapped), size: wrapped.byteLength, diffId: digestOf(odd), mediaType: MEDIA }
+
+    expect(await lineOf(proveLayer({ ...claims, stream: pieces(wrapped) }))).toMatch(/^LAYER_INVALID/)
+  })
 })
