@@ -85,6 +85,7 @@ export const FETCH_BACKOFF_MS = 250 // before the next round after transient fai
 export const GRPC_MESSAGE_BYTES_MAX = 16 * MiB // containerd's own limit (defaults.DefaultMaxRecvMsgSize)
 export const CONTROL_BODY_BYTES_MAX = 64 * KiB // a pull request names a reference and a few options
 export const PLAIN_PASSES_MAX = 4 // plain layers that are read whole at once: each holds 24 MiB of leaves, and an image has up to 127
+export const LAYER_RECORD_BYTES_MAX = 512 * MiB // a sealed index of LAYER_ENTRIES_MAX entries with long names; guards the read
 export const DATA_WRITE_BYTES = 1 * MiB // one write of the pass over a plain layer
 export const IMAGES_REMEMBERED_MAX = 10_000 // chain IDs of resolved images, about 1 KB each before they are mounted
 export const OPEN_DEADLINE_MS = 600_000 // a plain 10 GiB layer is read whole

@@ -2,10 +2,11 @@
 // `data` and `present` (file bytes, written by the data plane or by the pass over a plain layer). Nothing in there is
 // believed: records open under the seal, data is hashed on every read by whoever serves it.
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CID } from 'multiformats/cid'
-import { hasCode, SnapshotterError, systemCode } from '../base/errors.ts'
+import { SnapshotterError, systemCode } from '../base/errors.ts'
+import { LAYER_RECORD_BYTES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { decodeIndex, encodeIndex } from '../layer/index-codec.ts'
 import type { LayerIndex } from '../layer/layer-index.ts'
@@ -78,17 +79,14 @@ export class LayerStore {
 
   /** The record of `key`, or null when there is none or what is there does not carry our seal (it is discarded then). */
   async load (key: string): Promise<LayerRecord | null> {
-    let sealed: Uint8Array
+    const path = join(this.folderOf(key), RECORD)
     try {
-      sealed = await readFile(join(this.folderOf(key), RECORD))
+      const { size } = await stat(path)
+      if (size > LAYER_RECORD_BYTES_MAX) throw new SnapshotterError('STATE_INVALID', `layer record ${key} has ${size} bytes`)
+      return decodeRecord(this.#seal.open(RECORD_KIND, key, await readFile(path)))
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return null
-      throw error
-    }
-    try {
-      return decodeRecord(this.#seal.open(RECORD_KIND, key, sealed))
-    } catch (error) {
-      if (!hasCode(error, 'STATE_INVALID', 'LAYER_INVALID', 'LIMIT_EXCEEDED')) throw error
+      // Whatever the disk did to it (other bytes, a folder in its place, EIO): the layer is opened anew.
       this.#log.warn({ key, error: String(error) }, 'layer record discarded')
       await this.discard(key)
       return null
