@@ -141,6 +141,10 @@ export class LazySnapshots {
     await this.#restored.run(String(snapshot.id), async () => {
       const signal = this.#deadline(LAZY_RESTORE_DEADLINE_MS, `restoring layer ${snapshot.lazy.chainId} took over ${LAZY_RESTORE_DEADLINE_MS} ms`)
       try {
+        // The database lies on a disk that may lie, and only the restore text is sealed: rows must not trade their layers.
+        if (snapshot.info.name !== internalName(snapshot.lazy.chainId, snapshot.info.parent)) {
+          throw new SnapshotterError('STATE_INVALID', `snapshot ${snapshot.id} is stored under the name of another layer or parent`)
+        }
         await directories.ensure(snapshot.id)
         const renewed = await abortable(layers.restore({ ...snapshot.lazy, target: directories.fs(snapshot.id) }), signal)
         if (renewed !== snapshot.lazy.restore) store.renew(snapshot.id, renewed)

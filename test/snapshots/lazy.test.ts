@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { SnapshotterError } from '../../src/base/errors.ts'
 import type { Mount } from '../../src/snapshots/snapshot.ts'
 import { BindLayers, isMounted, mountsBelow } from '../suites/bind-layers.ts'
@@ -226,6 +227,26 @@ suite('a restart', () => {
     renameSync(`${folder}.away`, folder)
     expect(mountPointOf(await scene.sn().mounts('broken'))).toMatch(/\/fs$/)
     expect(mountsBelow(scene.root)).toHaveLength(2)
+  })
+
+  test('does not mount a layer under the name of another, when the disk traded their rows', async () => {
+    const base = await lazily(scene.layer('base'))
+    const other = await lazily(scene.layer('other'))
+    await scene.sn().prepare('container', base, {})
+    for (const point of mountsBelow(scene.root)) execFileSync('umount', [point])
+    await scene.restart(new BindLayers(), () => {
+      const database = new DatabaseSync(join(scene.root, 'ipfs.sqlite'))
+      const rows = database.prepare('SELECT id, chain_id, restore FROM snapshots WHERE chain_id IS NOT NULL').all()
+      const set = database.prepare('UPDATE snapshots SET chain_id = ?, restore = ? WHERE id = ?')
+      set.run('on its way', '', rows[0]?.['id'] ?? 0)
+      set.run(rows[0]?.['chain_id'] ?? '', rows[0]?.['restore'] ?? '', rows[1]?.['id'] ?? 0)
+      set.run(rows[1]?.['chain_id'] ?? '', rows[1]?.['restore'] ?? '', rows[0]?.['id'] ?? 0)
+      database.close()
+    })
+
+    await expect(scene.sn().mounts('container')).rejects.toMatchObject({ code: 'STATE_INVALID', message: expect.stringContaining('another layer') })
+    expect(mountsBelow(scene.root)).toEqual([])
+    expect(other).not.toBe(base)
   })
 
   test('puts back a directory that is gone, and unmounts what no record names', async () => {

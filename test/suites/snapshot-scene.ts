@@ -21,7 +21,7 @@ export interface SnapshotScene {
   /** Makes a known layer; answers its chain ID. */
   readonly layer: (name: string) => string
   /** As after SIGKILL: nothing is closed properly by us, the new one opens the same root. */
-  readonly restart: (layers?: BindLayers) => Promise<void>
+  readonly restart: (layers?: BindLayers, meanwhile?: () => void) => Promise<void>
   readonly directories: () => string[]
   readonly all: () => SnapshotInfo[]
   readonly end: () => Promise<void>
@@ -54,8 +54,9 @@ export async function snapshotScene (options: { readonly strict?: boolean } = {}
       layers.known.set(chainId, directory)
       return chainId
     },
-    restart: async (next = layers) => {
+    restart: async (next = layers, meanwhile = () => {}) => {
       await snapshotters.close()
+      meanwhile()
       layers = next
       ;[snapshotters, snapshotter] = await open()
     },
