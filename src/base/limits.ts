@@ -56,7 +56,7 @@ export const LAYER_CHUNKS_MAX = 2_000_000 // one per file and one per 256 KiB of
 export const LINKS_FOLLOWED_MAX = 255 // symbolic links on the way to one entry, as containerd's applier
 export const IMPLIED_STEPS_MAX = 32_000_000 // to find what one layer's unnamed directories are below: a few seconds
 export const GZIP_HEADER_BYTES_MAX = 128 * KiB // an extra field has at most 64 KiB; names and comments are short
-export const TOC_TAIL_BYTES = 1 * MiB // first read of an eStargz blob: footer and, for most layers, all of the TOC
+export const TOC_TAIL_BYTES = 512 * KiB // first read of an eStargz blob, at least: footer and, for most layers, all of the TOC
 export const MEMBER_BYTES_MAX = 20 * MiB // one gzip member travels to the data plane in one frame of 24 MiB
 export const MEMBER_INNER_BYTES_MAX = 64 * MiB // inflated and thrown away before a chunk; more makes every miss slow
 

@@ -3,7 +3,7 @@
 // layer without the annotation is a plain one.
 import { gunzip } from 'node:zlib'
 import { SnapshotterError } from '../base/errors.ts'
-import { TOC_BYTES_MAX, TOC_TAIL_BYTES } from '../base/limits.ts'
+import { SUPPLY_ALIGNMENT, TOC_BYTES_MAX, TOC_TAIL_BYTES } from '../base/limits.ts'
 import type { Waits } from '../ipfs/blocks.ts'
 import { type Digest, isDigest } from '../verify/digest.ts'
 import { type VerifiedBytes, verifiedConcat, verifiedPart, verifyDigest } from '../verify/verified-bytes.ts'
@@ -57,7 +57,8 @@ export async function openEstargz (blob: RangeReader, blobSize: number, tocDiges
 interface TocMember { readonly tocOffset: number, readonly member: Uint8Array }
 
 async function readTocMember (blob: RangeReader, blobSize: number, what: string, waits: Waits): Promise<TocMember> {
-  const tailStart = Math.max(0, blobSize - TOC_TAIL_BYTES)
+  // From a leaf's border on: leaves are fetched whole, and half a leaf more would cost a whole one.
+  const tailStart = Math.max(0, Math.floor((blobSize - TOC_TAIL_BYTES) / SUPPLY_ALIGNMENT) * SUPPLY_ALIGNMENT)
   const tail = await blob.read(tailStart, blobSize - tailStart, waits)
   const footer = parseFooter(tail)
   if (footer === null || tail.byteLength !== blobSize - tailStart) {
