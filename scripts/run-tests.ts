@@ -17,7 +17,7 @@ const folder = mkdtempSync(join(tmpdir(), 'ipfs-snapshotter-tests-'))
 const report = join(folder, 'jest.json')
 const run = spawnSync(process.execPath, [
   '--experimental-vm-modules', '--disable-warning=ExperimentalWarning', 'node_modules/jest/bin/jest.js',
-  '--json', '--outputFile', report, ...process.argv.slice(2)
+  '--config', 'test/jest.config.mjs', '--json', '--outputFile', report, ...process.argv.slice(2)
 ], { stdio: ['ignore', 'ignore', 'inherit'] })
 
 let summary: JestSummary | null = null

@@ -65,6 +65,14 @@ function within (path: string, places: readonly string[]): boolean {
   return places.some((place) => relative('src', path).startsWith(place))
 }
 
+test('the top level holds what the design names', () => {
+  const known = ['.ci', '.gitignore', '.npmrc', 'README.md', 'bench', 'docs', 'native', 'package-lock.json', 'package.json', 'proto', 'scripts', 'src',
+    'systemd', 'test', 'tsconfig.json']
+  const built = ['.git', 'build', 'node_modules']
+
+  expect(readdirSync(root).filter((name) => !known.includes(name) && !built.includes(name))).toEqual([])
+})
+
 test('imports run downhill only', () => {
   const uphill = sources.flatMap((path) => importsOf(path)
     .filter((name) => name.startsWith('.'))
