@@ -87,7 +87,8 @@ const faults: ReadonlyArray<readonly [string, Partial<Knobs>, RegExp]> = [
   ['asks for rest', { status: () => ({ status: 429, headers: { 'retry-after': '60' } }) }, /^GATEWAY_RATE_LIMITED: .*429/],
   ['refuses the content', { status: () => ({ status: 451 }) }, /^GATEWAY_REFUSED: .*451/],
   ['fails', { status: () => ({ status: 502 }) }, /^ROOT_UNREACHABLE: .*502/],
-  ['answers every request with a web page', { status: () => ({ status: 200, headers: { 'content-type': 'text/html' } }) }, /^ROOT_UNREACHABLE: |^GATEWAY_REFUSED: /]
+  ['answers every request with a web page', { status: () => ({ status: 200, headers: { 'content-type': 'text/html' } }) },
+    /^ROOT_UNREACHABLE: |^GATEWAY_REFUSED: /]
 ]
 run.each(faults)('a gateway that %s', async (_name, knobs, line) => {
   const cid = await freshImage()
@@ -115,7 +116,9 @@ run('an unpinned CID: every gateway is named with its answer', async () => {
 }, 60_000)
 
 run('a gateway that is not there', async () => {
-  expect(await refusal(`ipfs://${(await freshImage()).toString()}`, '--gateway', 'http://127.0.0.1:9')).toMatch(/^ROOT_UNREACHABLE: .*127\.0\.0\.1:9: ECONNREFUSED/)
+  const line = await refusal(`ipfs://${(await freshImage()).toString()}`, '--gateway', 'http://127.0.0.1:9')
+
+  expect(line).toMatch(/^ROOT_UNREACHABLE: .*127\.0\.0\.1:9: ECONNREFUSED/)
 }, 60_000)
 
 run('a layer that disappears, after the image was resolved', async () => {
@@ -172,7 +175,8 @@ run('another image than the digest in the reference names', async () => {
   expect(await refusal(`ipfs://${(await freshImage()).toString()}@${wanted}`)).toMatch(new RegExp(`^(DIGEST_MISMATCH|NOT_OCI|PLATFORM_MISSING): .*${wanted}`))
 }, 60_000)
 
-run.each(['', 'docker.io/library/busybox', 'ipfs://bafkqaaa/etc', 'ipns://example.org', 'ipfs://QmNotACid'])('a reference that names no image: %j', async (reference) => {
+const NO_IMAGES = ['', 'docker.io/library/busybox', 'ipfs://bafkqaaa/etc', 'ipns://example.org', 'ipfs://QmNotACid']
+run.each(NO_IMAGES)('a reference that names no image: %j', async (reference) => {
   expect(await refusal(reference)).toMatch(/^(REF_INVALID|REF_MUTABLE|CID_UNSUPPORTED): /)
 }, 60_000)
 

@@ -121,7 +121,10 @@ run('doctor finds everything in order, and afterwards what is not', async () => 
   await scene.serve()
   expect(ill.code).toBe(1)
   expect(JSON.parse(ill.stdout)).toMatchObject({
-    ok: false, checks: expect.arrayContaining([{ name: 'daemon', ok: false, detail: expect.any(String), hint: expect.stringContaining('ipfs-snapshotter serve') }])
+    ok: false,
+    checks: expect.arrayContaining([
+      { name: 'daemon', ok: false, detail: expect.any(String), hint: expect.stringContaining('ipfs-snapshotter serve') }
+    ])
   })
   expect(ill.stderr.trim()).toMatch(/^ENVIRONMENT: \d of \d+ checks failed: .*daemon/)
 }, 60_000)
