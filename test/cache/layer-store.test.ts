@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { cp, mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { silentLog } from '../../src/base/log.ts'
@@ -81,4 +81,19 @@ test.each<[string, (path: string, other: string) => Promise<void>]>([
   expect(await store.load(key)).toBeNull()
   await expect(stat(store.folderOf(key))).rejects.toMatchObject({ code: 'ENOENT' })
   expect(await store.load(other)).not.toBeNull()
+})
+
+test('what an earlier run was killed over is gone at the next start, and whole layers stay', async () => {
+  const store = await openStore('killed')
+  const key = await store.save(record('one'))
+  const other = '7'.repeat(64)
+  await mkdir(store.folderOf(`${other}.new-0123456789ab`)) // the pass over a plain layer
+  await mkdir(store.folderOf(other)) // after it, before the record was written
+  await writeFile(join(store.folderOf(other), 'data'), 'bytes')
+  await writeFile(join(store.folderOf(key), 'record.new-0123456789ab'), 'half a record')
+  const again = await openStore('killed')
+
+  expect(await readdir(join(folder, 'killed', 'layers'))).toEqual([key])
+  expect(await readdir(again.folderOf(key))).toEqual(['record'])
+  expect(await again.load(key)).not.toBeNull()
 })

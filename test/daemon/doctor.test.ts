@@ -26,3 +26,21 @@ test('asks a gateway as the daemon will: below its path, with its token', async 
     server.close()
   }
 }, 60_000)
+
+test('names every check once, and each that fails says what to do', async () => {
+  const defaults = loadConfig(undefined, { IPFS_SNAPSHOTTER_CONFIG: '/dev/null' })
+  const checks = await examine({ ...defaults, state: '/nowhere', containerdAddress: '/nowhere/c.sock', grpcAddress: '/nowhere/s.sock', sources: [] }, 'ipfs')
+  expect(checks.map(({ name }) => name)).toEqual(['root', 'kernel', 'filesystems', 'fuse', 'native', 'daemon', 'containerd', 'sources'])
+  for (const { ok, detail, hint } of checks) {
+    expect(detail).not.toBe('')
+    expect(hint === '').toBe(ok)
+  }
+  const failed = new Map(checks.filter(({ ok }) => !ok).map((check) => [check.name, check]))
+  expect(failed.get('daemon')?.detail).toMatch(/^UNAVAILABLE: no daemon answers on \/nowhere\/control\.sock/)
+  expect(failed.get('containerd')).toMatchObject({ hint: expect.stringContaining('address = "/nowhere/s.sock"'), detail: expect.stringContaining('/nowhere/c.sock') })
+  expect(failed.get('sources')).toMatchObject({ detail: 'no source is configured' })
+}, 60_000)
+
+test('a CAR file that is not there is no source', async () => {
+  expect(await checkSource({ type: 'car', path: '/nowhere/image.car' })).toMatchObject({ ok: false, detail: expect.stringContaining('/nowhere/image.car') })
+}, 60_000)

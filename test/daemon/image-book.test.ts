@@ -1,5 +1,5 @@
 import { afterEach, expect, jest, test } from '@jest/globals'
-import { OPEN_DEADLINE_MS } from '../../src/base/limits.ts'
+import { IMAGES_REMEMBERED_MAX, OPEN_DEADLINE_MS } from '../../src/base/limits.ts'
 import { silentLog } from '../../src/base/log.ts'
 import type { LayerOpener } from '../../src/cache/layer-opener.ts'
 import { ImageBook } from '../../src/daemon/image-book.ts'
@@ -21,4 +21,61 @@ test('layers that do not open in time are given up, with the image and the time 
   })
   await jest.advanceTimersByTimeAsync(OPEN_DEADLINE_MS)
   await outcome
+})
+
+const layer = (digest: string, chainId: string): object => ({ digest, chainId })
+const planOf = (...layers: object[]): ImagePlan => ({ manifest: { digest: 'sha256:aa' }, layers }) as unknown as ImagePlan
+const service = {} as BlockService
+
+/** Opens what its digest says: `good…` well, `bad…` not at all, `later…` when told. */
+function bookWith (later: Map<string, (error: Error | null) => void> = new Map()): ImageBook {
+  const opener = {
+    open: async ({ digest }: { digest: string }) => await new Promise((resolve, reject) => {
+      if (digest.startsWith('later')) later.set(digest, (error) => { if (error === null) resolve({ key: digest }); else reject(error) })
+      else if (digest.startsWith('bad')) reject(new Error(`${digest} lies`))
+      else resolve({ key: digest })
+    })
+  } as unknown as LayerOpener
+  return new ImageBook({ opener, log: silentLog })
+}
+
+test('finds each layer by its chain ID, with the layers below it, nearest first', async () => {
+  const book = bookWith()
+  await book.add(planOf(layer('good1', 'c1'), layer('good2', 'c2'), layer('good3', 'c3')), service).opened
+  expect(book.find('c3')?.lowers.map(({ chainId }) => chainId)).toEqual(['c2', 'c1'])
+  expect(await book.find('c2')?.opened).toMatchObject({ key: 'good2' })
+  expect(book.find('c4')).toBeNull()
+})
+
+test('an image that does not open keeps no chain ID: not that of the bad layer, not those above it', async () => {
+  const book = bookWith()
+  await expect(book.add(planOf(layer('good1', 'c1'), layer('bad2', 'c2'), layer('good3', 'c3')), service).opened).rejects.toThrow('bad2 lies')
+  expect(['c1', 'c2', 'c3'].map((chainId) => book.find(chainId) === null)).toEqual([false, true, true])
+})
+
+test('an image that claims the chain ID of another one and does not open gives it back', async () => {
+  const book = bookWith()
+  await book.add(planOf(layer('good1', 'c1')), service).opened
+  await expect(book.add(planOf(layer('bad1', 'c1')), service).opened).rejects.toThrow('bad1 lies')
+  expect(await book.find('c1')?.opened).toMatchObject({ key: 'good1' })
+})
+
+test('a layer is found while it still opens, and a later image is not undone by an earlier one that fails', async () => {
+  const later = new Map<string, (error: Error | null) => void>()
+  const book = bookWith(later)
+  const first = book.add(planOf(layer('later1', 'c1')), service)
+  expect(book.find('c1')).not.toBeNull()
+  await book.add(planOf(layer('good1', 'c1')), service).opened
+  later.get('later1')?.(new Error('too late'))
+  await expect(first.opened).rejects.toThrow('too late')
+  expect(await book.find('c1')?.opened).toMatchObject({ key: 'good1' })
+})
+
+test('remembers a bounded number of chain IDs, the youngest', async () => {
+  const book = bookWith()
+  const layers = Array.from({ length: IMAGES_REMEMBERED_MAX + 1 }, (_, at) => planOf(layer(`good${at}`, `c${at}`)))
+  for (const plan of layers) await book.add(plan, service).opened
+  expect(book.find('c0')).toBeNull()
+  expect(book.find('c1')).not.toBeNull()
+  expect(book.find(`c${IMAGES_REMEMBERED_MAX}`)).not.toBeNull()
 })

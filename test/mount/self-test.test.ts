@@ -1,12 +1,12 @@
 // The self-test says why a driver is rejected, and cleans up after itself and after one that was killed.
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SnapshotterError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
 import type { MountDriver } from '../../src/mount/driver.ts'
-import { erofsLoopDriver } from '../../src/mount/erofs-drivers.ts'
+import { erofsDriver, erofsLoopDriver } from '../../src/mount/erofs-drivers.ts'
 import { chooseDriver } from '../../src/mount/self-test.ts'
 import { SelfTestFiles } from '../../src/mount/self-test-files.ts'
 import { mountsBelow } from '../suites/bind-layers.ts'
@@ -49,5 +49,39 @@ suite('the self-test', () => {
     await expect(choose(loopDriver())).resolves.toMatchObject({ name: 'erofs-loop' })
     expect(mountsBelow(folder())).toEqual([])
     expect(existsSync(folder())).toBe(false)
+  })
+
+  /** Mounts files of the test's choice instead of the layer. */
+  const pretender = (name: MountDriver['name'], files: Readonly<Record<string, string>>): MountDriver => ({
+    name,
+    fileName: () => `${name}.data`,
+    mount: async (_layer, target) => { for (const [path, content] of Object.entries(files)) writeFileSync(join(target, path), content) },
+    unmount: async () => {}
+  })
+  const GOOD = 'every byte of this was checked\n'
+
+  test('rejects a driver that shows zeros, or anything, where a read must fail', async () => {
+    const zeros = pretender('erofs', { good: GOOD, bad: '\0'.repeat(20) })
+    await expect(choose(zeros)).rejects.toMatchObject({ code: 'ENVIRONMENT', message: expect.stringContaining('this kernel hides missing data') })
+    const absent = pretender('erofs', { good: GOOD })
+    await expect(choose(absent)).rejects.toMatchObject({ message: expect.stringContaining('a read that must fail with EIO gave ENOENT') })
+    expect(existsSync(folder())).toBe(false)
+  })
+
+  test('rejects a driver that shows other bytes', async () => {
+    await expect(choose(pretender('erofs', { good: 'other bytes' }))).rejects.toMatchObject({ message: expect.stringContaining('gave other bytes') })
+  })
+
+  test('takes the first driver that passes, and only the one that was wished for', async () => {
+    const { state, native, plane: dataPlane } = plane
+    const first = erofsDriver({ state, dataPlane, native })
+    await expect(choose(first, loopDriver())).resolves.toBe(first)
+    const files = new SelfTestFiles(dataPlane)
+    dataPlane.onFetch(async (name, runs) => { await files.answer(name, runs) })
+    const parts = { state, dataPlane, native, files, log: silentLog }
+    await expect(chooseDriver('erofs-loop', [first, loopDriver()], parts)).resolves.toMatchObject({ name: 'erofs-loop' })
+    await expect(chooseDriver('erofs-loop', [first], parts)).rejects.toMatchObject({ code: 'ENVIRONMENT' })
+    expect(await dataPlane.list()).toEqual([])
+    expect(mountsBelow(folder())).toEqual([])
   })
 })
