@@ -1,6 +1,6 @@
 // Mounts what the EROFS builder made, in every form that a driver uses and one more, through the native helper.
 import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
@@ -54,6 +54,8 @@ export async function withScratch<T> (use: (scratch: string) => Promise<T>): Pro
   }
 }
 
+const TMPFS_MAGIC = 0x01021994 // linux/magic.h
+
 export interface Images {
   /** two-devices: metadata, on ramfs. */
   readonly meta: string
@@ -65,7 +67,10 @@ export interface Images {
 /** Builds both forms below `scratch`, under `name`. */
 export function writeImages (scratch: string, layer: Layer, name = 'image'): Images {
   const layout = layoutData(layer.index)
-  const images = { meta: join(scratch, 'ramfs', `${name}.meta`), data: join(scratch, `${name}.data`), one: join(scratch, `${name}.one`) }
+  const ramfs = join(scratch, 'ramfs')
+  // Where /tmp is a tmpfs, EROFS cannot read metadata from it (ENOTBLK).
+  const disk = statfsSync(scratch).type === TMPFS_MAGIC ? ramfs : scratch
+  const images = { meta: join(ramfs, `${name}.meta`), data: join(scratch, `${name}.data`), one: join(disk, `${name}.one`) }
   writeFileSync(images.meta, buildErofs(layer.index, layout, { form: 'two-devices', uuid: UUID }))
   writeDataFile(images.data, layer, layout)
   writeDataFile(images.one, layer, layout, buildErofs(layer.index, layout, { form: 'one-file', uuid: UUID }))
