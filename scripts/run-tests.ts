@@ -18,7 +18,11 @@ const report = join(folder, 'jest.json')
 const run = spawnSync(process.execPath, [
   '--experimental-vm-modules', '--disable-warning=ExperimentalWarning', 'node_modules/jest/bin/jest.js',
   '--config', 'test/jest.config.mjs', '--json', '--outputFile', report, ...process.argv.slice(2)
-], { stdio: ['ignore', 'ignore', 'inherit'] })
+], {
+  stdio: ['ignore', 'ignore', 'inherit'],
+  // On a disk: where /tmp is a tmpfs, EROFS cannot be mounted from a file in it.
+  env: { TMPDIR: '/var/tmp', ...process.env }
+})
 
 let summary: JestSummary | null = null
 try {
