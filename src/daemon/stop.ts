@@ -5,6 +5,7 @@ import { hasCode, SnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Config } from '../config/load.ts'
 import { callControl } from '../http/control-client.ts'
+import { takeSocket } from '../http/control-server.ts'
 import { NativeProgram } from '../mount/native-program.ts'
 import { controlSocketOf } from './daemon.ts'
 
@@ -19,6 +20,8 @@ export async function stopEverything (config: Config, log: Log): Promise<void> {
   await native.run(['umount-tree', join(config.root, 'snapshots')])
   await native.stopGuardian(config.state)
   await native.run(['umount-tree', config.state])
+  // Whoever was killed left its socket.
+  for (const socket of [controlSocketOf(config), config.grpcAddress, join(config.state, 'data.sock')]) await takeSocket(socket)
   log.info({ state: config.state }, 'stopped')
 }
 

@@ -13,8 +13,9 @@ import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { withAlteredBlob, servedFrom } from './altered-image.ts'
 import { execute, until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { filesBelow, publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, Scene, shelf, whyNot } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { filesBelow } from './traces.ts'
 
 const BYTES = 1 << 20
 const folder = shelf()
@@ -70,12 +71,12 @@ async function altered (change: (blob: Buffer) => Buffer): Promise<string> {
 
 /** Every file once; what fails says so. */
 async function readAll (name: string): Promise<{ readonly good: string[], readonly wrong: string[], readonly failed: string[] }> {
-  const { stdout, stderr } = await scene.tryRun('default', name, '/bin/e2e', 'sha', ...all)
+  const { stdout } = await scene.tryRun('default', name, '/bin/e2e', 'sha', ...all)
   const hashes = hashLines(stdout)
   return {
     good: all.filter((path) => hashes[path] === image.hashes.get(path)),
     wrong: all.filter((path) => path in hashes && hashes[path] !== image.hashes.get(path)),
-    failed: all.filter((path) => stderr.includes(`${path}: Input/output error`))
+    failed: all.filter((path) => stdout.includes(`${path}: Input/output error`))
   }
 }
 

@@ -1,8 +1,7 @@
 // A whole node in one temporary folder: our `serve` as a child process with its own root and state, a private containerd,
 // gateways of our command. Everything ends when it is disposed of, whatever a test did to it; then it says what is left.
-import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ContainerdClient } from '../../src/grpc/containerd-client.ts'
@@ -11,6 +10,7 @@ import { containerdVersions, type CtrResult, PrivateContainerd } from '../suites
 import { nativeUnderTest } from '../suites/data-plane-fixture.ts'
 import { wipe, withMounts } from '../suites/mounts.ts'
 import { command, commandJson, type Outcome, Service, until } from './command.ts'
+import { filesBelow, kill, lives, loopsOn, processesOf } from './traces.ts'
 
 export const PLUGIN = 'ipfs'
 const versions = containerdVersions()
@@ -124,7 +124,7 @@ export class Scene {
     return status
   }
 
-  /** Output of a container that runs to its end; containerd may need some seconds to find a plugin that was restarted. */
+  /** What the image's program printed in a container that runs to its end; containerd may need some seconds to find a plugin that was restarted. */
   async run (name: string, ...program: readonly string[]): Promise<string> {
     return await this.runIn('default', name, ...program)
   }
@@ -137,8 +137,10 @@ export class Scene {
 
   async tryRun (namespace: string, name: string, ...program: readonly string[]): Promise<CtrResult> {
     for (const end = Date.now() + 10_000; ;) {
-      const outcome = await this.containerd.tryCtr('-n', namespace, 'run', '--rm', '--snapshotter', PLUGIN, name, this.#nextId(), ...program)
-      if (!outcome.stderr.includes('connection error') || Date.now() > end) return outcome
+      const id = this.#nextId()
+      const { mount, lines } = this.#saidIn(id)
+      const outcome = await this.containerd.tryCtr('-n', namespace, 'run', '--rm', ...mount, '--snapshotter', PLUGIN, name, id, ...program)
+      if (!outcome.stderr.includes('connection error') || Date.now() > end) return { ...outcome, stdout: lines() }
     }
   }
 
@@ -147,11 +149,22 @@ export class Scene {
     return `e2e-${randomUUID()}`
   }
 
-  /** Starts a container and leaves it; `said` grows with its output, `ended` tells the exit code. */
+  /** A folder that the container `id` sees as /out, where the image's program writes what it says. */
+  #saidIn (id: string): { readonly mount: readonly string[], readonly lines: () => string } {
+    const folder = join(this.folder, `out-${id}`)
+    mkdirSync(folder)
+    writeFileSync(join(folder, 'said'), '')
+    return { mount: ['--mount', `type=bind,src=${folder},dst=/out,options=rbind:rw`], lines: () => readFileSync(join(folder, 'said'), 'utf8') }
+  }
+
+  /** Starts a container and leaves it. */
   start (name: string, ...program: readonly string[]): RunningContainer {
-    const child = this.containerd.spawnCtr('run', '--rm', '--snapshotter', PLUGIN, name, this.#nextId(), ...program)
+    const id = this.#nextId()
+    const { mount, lines } = this.#saidIn(id)
+    const child = this.containerd.spawnCtr('run', '--rm', ...mount, '--snapshotter', PLUGIN, name, id, ...program)
     const running: RunningContainer = {
       said: '',
+      lines,
       ended: new Promise((resolve) => child.once('close', (code) => { resolve(code ?? -1) })),
       say: (text) => { child.stdin?.write(text) }
     }
@@ -250,7 +263,11 @@ export class Scene {
 }
 
 export interface RunningContainer {
+  /** Grows with its output. */
   said: string
+  /** What the image's program printed. */
+  readonly lines: () => string
+  /** Its exit code. */
   readonly ended: Promise<number>
   readonly say: (text: string) => void
 }
@@ -264,67 +281,9 @@ export async function startGateway (folder: string, cars: readonly string[], reg
   return service.stdout.trim()
 }
 
-export function lives (pid: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
-  } catch {
-    return false
-  }
-}
-
-export function kill (pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // it is gone already
-  }
-}
-
-/** `pid command line` of each process that names the folder in its arguments or holds a file below it. */
-function processesOf (folder: string): string[] {
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid).flatMap((pid) => {
-    try {
-      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
-      const holds = line.includes(folder) || readdirSync(`/proc/${pid}/fd`).some((fd) => target(`/proc/${pid}/fd/${fd}`).startsWith(folder))
-      return holds && lives(Number(pid)) ? [`${pid} ${line}`] : []
-    } catch {
-      return []
-    }
-  })
-}
-
-function target (link: string): string {
-  try {
-    return readlinkSync(link)
-  } catch {
-    return ''
-  }
-}
-
-function loopsOn (folder: string): string[] {
-  return readdirSync('/sys/block').filter((name) => name.startsWith('loop')).filter((name) => {
-    try {
-      return readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').startsWith(folder)
-    } catch {
-      return false
-    }
-  })
-}
-
-export function filesBelow (folder: string): string[] {
-  try {
-    statSync(folder)
-  } catch {
-    return []
-  }
-  return execFileSync('find', [folder, '-xdev'], { encoding: 'utf8' }).trim().split('\n')
-}
-
 /** A folder for images and CAR files that several scenes share. */
 export function shelf (): string {
-  const folder = mkdtempSync(join(tmpdir(), 'e2e-shelf-'))
-  mkdirSync(folder, { recursive: true })
-  return folder
+  return mkdtempSync(join(tmpdir(), 'e2e-shelf-'))
 }
 
 export interface Published {

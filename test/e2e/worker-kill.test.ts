@@ -72,7 +72,7 @@ describe.each(['erofs', 'erofs-loop'] as const)('with the driver %s', (driver) =
     gateway.release()
 
     expect(await container.ended).toBe(0)
-    expect(hashLines(container.said)).toEqual(image.expected(all))
+    expect(hashLines(container.lines())).toEqual(image.expected(all))
     expect(gateway.repeated(leaves)).toEqual([])
     expect(gateway.deliveries(leaves)).toBeGreaterThan(before)
     expect(await scene.status()).toMatchObject({ bytesServedUnverified: 0, worker: { violations: 0 } })
@@ -92,7 +92,7 @@ describe.each(['erofs', 'erofs-loop'] as const)('with the driver %s', (driver) =
       await until('the next worker', async () => (await scene.status()).worker.pid !== worker.pid)
     }
     expect(await container.ended).toBe(0)
-    expect(hashLines(container.said)).toEqual(image.expected(all))
+    expect(hashLines(container.lines())).toEqual(image.expected(all))
     expect(gateway.repeated(leaves)).toEqual([])
     expect((await scene.status()).worker.restarts).toBe(restarts + KILLS)
   }, 90_000)
