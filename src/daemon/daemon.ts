@@ -100,11 +100,9 @@ async function startMounting (config: Config, log: Log, undo: AsyncDisposableSta
     await supplier.answer(name, runs)
   })
 
-  const driver = await chooseDriver(config.driver, [
-    erofsDriver({ state: config.state, dataPlane, native }),
-    erofsLoopDriver({ state: config.state, dataPlane, native })
-  ], { state: config.state, dataPlane, native, files, log })
-  const mounts = new LayerMounts({ driver, dataPlane, supplier, log })
+  const drivers = [erofsDriver({ state: config.state, dataPlane, native }), erofsLoopDriver({ state: config.state, dataPlane, native })]
+  const driver = await chooseDriver(config.driver, drivers, { state: config.state, dataPlane, native, files, log })
+  const mounts = new LayerMounts({ driver, drivers, dataPlane, supplier, log })
   undo.defer(() => { mounts.leave() })
   return { dataPlane, driver, mounts }
 }

@@ -22,37 +22,53 @@ export interface LayerToMount {
 }
 
 interface Mounted {
+  readonly driver: MountDriver
   readonly layer: OpenedLayer
   readonly fileName: string
   readonly stop: AbortController
 }
 
+interface LayerMountsInit {
+  /** Makes new mounts. */
+  readonly driver: MountDriver
+  /** All that an earlier run may have mounted with. */
+  readonly drivers: readonly MountDriver[]
+  readonly dataPlane: DataPlane
+  readonly supplier: Supplier
+  readonly log: Log
+}
+
 export class LayerMounts {
   readonly #driver: MountDriver
+  readonly #drivers: readonly MountDriver[]
   readonly #dataPlane: DataPlane
   readonly #supplier: Supplier
   readonly #log: Log
   readonly #mounted = new Map<string, Mounted>()
 
-  constructor (options: { readonly driver: MountDriver, readonly dataPlane: DataPlane, readonly supplier: Supplier, readonly log: Log }) {
-    this.#driver = options.driver
-    this.#dataPlane = options.dataPlane
-    this.#supplier = options.supplier
-    this.#log = options.log
+  constructor (init: LayerMountsInit) {
+    this.#driver = init.driver
+    this.#drivers = init.drivers
+    this.#dataPlane = init.dataPlane
+    this.#supplier = init.supplier
+    this.#log = init.log
   }
 
   /** Mounts the layer read-only on `target` and starts to fetch what its publisher marked as needed first. */
   async mount ({ layer, lowers, blocks }: LayerToMount, target: string): Promise<void> {
     const { index } = layer.record
     const chunks = placeChunks(index, layer.layout)
-    const fileName = this.#driver.fileName(target)
+    // Containers may run on a mount that lives: it stays as it is, whatever driver is chosen today.
+    const living = await this.#livingDriver(target)
+    const driver = living ?? this.#driver
+    const fileName = driver.fileName(target)
     const stop = new AbortController()
     this.#supplier.add(suppliedFile(fileName, layer, blocks, chunks))
-    this.#mounted.set(target, { layer, fileName, stop })
+    this.#mounted.set(target, { driver, layer, fileName, stop })
     try {
-      if (!await this.#isAlive(target, fileName)) {
-        await this.#driver.unmount(target)
-        await this.#driver.mount({
+      if (living === null) {
+        await this.#unmountBy(this.#drivers, target)
+        await driver.mount({
           index: resolveImplied(index, lowers.map(({ record }) => record.index)),
           layout: layer.layout,
           chunks,
@@ -68,8 +84,9 @@ export class LayerMounts {
   }
 
   async unmount (target: string): Promise<void> {
+    const driver = this.#mounted.get(target)?.driver
     this.#forget(target)
-    await this.#driver.unmount(target)
+    await this.#unmountBy(driver === undefined ? this.#drivers : [driver], target)
   }
 
   /** @throws UNAVAILABLE when reads below `target` cannot be answered. */
@@ -97,10 +114,15 @@ export class LayerMounts {
     this.#mounted.delete(target)
   }
 
-  /** A mount of an earlier run serves on when the data plane still has its file. */
-  async #isAlive (target: string, fileName: string): Promise<boolean> {
-    const table = await readFile('/proc/self/mountinfo', 'utf8')
-    return isMounted(table, target) && (await this.#dataPlane.list()).includes(fileName)
+  /** Of a mount of an earlier run that serves on: the data plane still has its file. */
+  async #livingDriver (target: string): Promise<MountDriver | null> {
+    if (!isMounted(await readFile('/proc/self/mountinfo', 'utf8'), target)) return null
+    const served = await this.#dataPlane.list()
+    return this.#drivers.find((driver) => served.includes(driver.fileName(target))) ?? null
+  }
+
+  async #unmountBy (drivers: readonly MountDriver[], target: string): Promise<void> {
+    for (const driver of drivers) await driver.unmount(target)
   }
 
   async #prefetch (fileName: string, runs: readonly ChunkRun[], signal: AbortSignal): Promise<void> {

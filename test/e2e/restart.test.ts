@@ -30,7 +30,9 @@ beforeAll(async () => {
 }, PREPARE_MS)
 afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
 
-describe.each(['estargz', 'keep'] as const)('an image published with --format %s', (format) => {
+describe.each([
+  ['estargz', 'erofs'], ['keep', 'erofs'], ['estargz', 'erofs-loop']
+] as const)('an image published with --format %s, mounted by %s', (format, driver) => {
   let gateway: GatedGateway
   let leaves: string[]
   let scene: Scene
@@ -43,7 +45,7 @@ describe.each(['estargz', 'keep'] as const)('an image published with --format %s
     const published = format === 'keep' ? plain : lazy
     gateway = await GatedGateway.over(published.car)
     leaves = published.layers.flatMap(({ cid }) => gateway.leavesOf(cid))
-    scene = await Scene.start({ sources: [gateway.url] })
+    scene = await Scene.start({ sources: [gateway.url], driver })
     pulled = await scene.pull(published.reference)
     const all = [...image.hashes.keys()]
     read = all.slice(0, 2)
@@ -126,6 +128,26 @@ describe('serve', () => {
     container.say('\n')
     expect(await container.ended).toBe(0)
     expect(hashLines(container.lines())).toEqual(image.expected(all))
+  }, 60_000)
+
+  run('keeps a running container on the driver it began with when the configured one changes', async () => {
+    const { name } = await scene.pull(lazy.reference)
+    const all = [...image.hashes.keys()]
+    const container = scene.start(name, '/bin/e2e', 'hold', ...all)
+    await until('the container runs', () => container.said.includes('ready'))
+    await scene.daemon.end('SIGTERM')
+    scene.configure({ sources: [gateway.url], driver: 'erofs-loop' })
+    await scene.serve()
+    expect(await scene.status()).toMatchObject({ driver: 'erofs-loop' })
+    container.say('\n')
+    expect(await container.ended).toBe(0)
+    expect(hashLines(container.lines())).toEqual(image.expected(all))
+
+    await scene.removeImage(name)
+    await scene.noLayerMounts()
+    await scene.pull(lazy.reference)
+    expect(hashLines(await scene.run(name, '/bin/e2e', 'sha', ...all))).toEqual(image.expected(all))
+    expect((await scene.status()).layers.every(({ state }) => state !== 'missing')).toBe(true)
   }, 60_000)
 
   run('--stop ends a running daemon and leaves no mount, process, socket or temporary file; the next one starts', async () => {

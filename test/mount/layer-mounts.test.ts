@@ -55,7 +55,7 @@ suite.each(['estargz-64k.oci.tar', 'umoci-gzip.oci.tar'])('layers of %s', (image
     dataPlane.onFetch(async (name, runs) => { await supplier.answer(name, runs) })
     const driver = erofsDriver({ state, dataPlane, native })
     const counting = { ...driver, mount: async (...request: Parameters<typeof driver.mount>) => { mounted++; await driver.mount(...request) } }
-    return new LayerMounts({ driver: counting, dataPlane, supplier, log: silentLog })
+    return new LayerMounts({ driver: counting, drivers: [counting], dataPlane, supplier, log: silentLog })
   }
 
   const differences = async (): Promise<string[]> =>
@@ -139,7 +139,8 @@ suite('a layer on others', () => {
     const middle = await open({ name: 'srv/', type: 'directory', mode: 0o750 })
     const top = await open({ name: 'tmp/x', mode: 0o600 }, { name: 'srv/x' }, { name: 'new/x' })
     const supplier = new Supplier({ sink: dataPlane, log: silentLog, patienceMs: 500 })
-    const mounts = new LayerMounts({ driver: erofsDriver({ state, dataPlane, native }), dataPlane, supplier, log: silentLog })
+    const driver = erofsDriver({ state, dataPlane, native })
+    const mounts = new LayerMounts({ driver, drivers: [driver], dataPlane, supplier, log: silentLog })
     const target = join(state, 'target')
     mkdirSync(target)
     await mounts.mount({ layer: top, lowers: [middle, base], blocks }, target)
@@ -165,7 +166,8 @@ suite('a layer with files to prefetch', () => {
     const { state, native, plane: dataPlane } = fixture
     const supplier = new Supplier({ sink: dataPlane, log: silentLog, patienceMs: 500 })
     dataPlane.onFetch(async (name, runs) => { await supplier.answer(name, runs) })
-    const mounts = new LayerMounts({ driver: erofsDriver({ state, dataPlane, native }), dataPlane, supplier, log: silentLog })
+    const driver = erofsDriver({ state, dataPlane, native })
+    const mounts = new LayerMounts({ driver, drivers: [driver], dataPlane, supplier, log: silentLog })
     const target = join(state, 'target')
     mkdirSync(target)
     await mounts.mount({ layer, lowers: [], blocks }, target)
