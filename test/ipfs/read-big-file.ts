@@ -4,6 +4,7 @@ import { silentLog } from '../../src/base/log.ts'
 import { createBlockService } from '../../src/ipfs/block-service.ts'
 import { parseCid } from '../../src/verify/cid.ts'
 import { DISTINCT, LEAF_BYTES } from './big-file.ts'
+import { peakMemoryKiB } from '../suites/peak-memory.ts'
 
 const [url = '', cid = ''] = process.argv.slice(2)
 const service = createBlockService({ sources: [{ type: 'gateway', url, timeoutMs: 60_000 }], log: silentLog })
@@ -32,4 +33,4 @@ for await (const piece of file.stream(0, file.size, { priority: 'background' }))
 streaming = false
 await aside
 await service.close()
-process.stdout.write(JSON.stringify({ bytes, wrong, reads, requests: service.sources()[0]?.requests, maxRssKiB: process.resourceUsage().maxRSS }))
+process.stdout.write(JSON.stringify({ bytes, wrong, reads, requests: service.sources()[0]?.requests, maxRssKiB: peakMemoryKiB() }))

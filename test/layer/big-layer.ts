@@ -6,6 +6,7 @@ import { indexPlainLayer } from '../../src/layer/plain-layer.ts'
 import { parseDigest } from '../../src/verify/digest.ts'
 import { header } from './tar-writer.ts'
 import { verified } from './fixtures.ts'
+import { peakMemoryKiB } from '../suites/peak-memory.ts'
 
 const BLOCK = 32_768
 const fileBytes = Number(process.argv[2])
@@ -54,4 +55,4 @@ const index = await indexPlainLayer({
   mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
   sink: { write: async (_offset, bytes) => { stored += bytes.byteLength }, move: async () => {} }
 })
-process.stdout.write(JSON.stringify({ stored, chunks: index.chunks.length, maxRssMiB: process.resourceUsage().maxRSS / 1024 }))
+process.stdout.write(JSON.stringify({ stored, chunks: index.chunks.length, maxRssMiB: peakMemoryKiB() / 1024 }))
