@@ -281,9 +281,9 @@ export async function startGateway (folder: string, cars: readonly string[], reg
   return service.stdout.trim()
 }
 
-/** A folder for images and CAR files that several scenes share. */
+/** Name of a folder for images and CAR files that several scenes share; made by whoever writes into it. */
 export function shelf (): string {
-  return mkdtempSync(join(tmpdir(), 'e2e-shelf-'))
+  return join(tmpdir(), `e2e-shelf-${randomUUID()}`)
 }
 
 export interface Published {

@@ -1,7 +1,7 @@
 // Every fixture image that we can read, in every form we publish it in, with both drivers, through containerd: the whole
 // merged tree against the truth that containerd's own overlayfs snapshotter gave.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { type CompareOptions, compareTrees, readTruth, type Tree } from '../suites/tree-compare.ts'
@@ -40,6 +40,7 @@ let url = ''
 beforeAll(async () => {
   if (whyNot !== null) return
   await preparePrograms()
+  mkdirSync(folder)
   truth = await readTruth(join(FIXTURES, 'truth', 'merged.json'))
   for (const format of FORMATS) {
     await Promise.all([...READABLE, ...format === 'keep' ? ZSTD : []].map(async (name) => {
