@@ -5,6 +5,7 @@ import { gunzip } from 'node:zlib'
 import { SnapshotterError } from '../base/errors.ts'
 import { SUPPLY_ALIGNMENT, TOC_BYTES_MAX, TOC_TAIL_BYTES } from '../base/limits.ts'
 import type { Waits } from '../ipfs/blocks.ts'
+import { ANNOTATION_TOC_DIGEST } from '../oci/annotations.ts'
 import { type Digest, isDigest } from '../verify/digest.ts'
 import { type VerifiedBytes, verifiedConcat, verifiedPart, verifyDigest } from '../verify/verified-bytes.ts'
 import { parseFooter } from './estargz-footer.ts'
@@ -13,10 +14,6 @@ import { checkLayerMediaType } from './media-type.ts'
 import { readTar } from './tar-reader.ts'
 import { indexToc, TOC_NAME } from './toc-index.ts'
 
-/** Layer annotation with the digest of the uncompressed TOC JSON (stargz docs/estargz.md). */
-export const TOC_DIGEST_ANNOTATION = 'containerd.io/snapshot/stargz/toc.digest'
-/** Layer annotation with the bytes of the layer's tar, for containers/storage. */
-export const UNCOMPRESSED_SIZE_ANNOTATION = 'io.containers.estargz.uncompressed-size'
 
 /** Random access to a blob whose bytes matched their CIDs; a UnixfsFile is one. */
 export interface RangeReader {
@@ -39,11 +36,11 @@ export interface LayerClaims {
 export function tocDigestOf (layer: LayerClaims): Digest | null {
   const what = `layer ${layer.digest}`
   checkLayerMediaType(layer.mediaType, what)
-  const text = Object.hasOwn(layer.annotations, TOC_DIGEST_ANNOTATION) ? layer.annotations[TOC_DIGEST_ANNOTATION] : undefined
+  const text = Object.hasOwn(layer.annotations, ANNOTATION_TOC_DIGEST) ? layer.annotations[ANNOTATION_TOC_DIGEST] : undefined
   if (text === undefined) return null
   if (isDigest(text)) return text
   throw new SnapshotterError('TOC_INVALID',
-    `${what}: annotation ${TOC_DIGEST_ANNOTATION} is ${JSON.stringify(text.slice(0, 80))}, no sha256 digest`)
+    `${what}: annotation ${ANNOTATION_TOC_DIGEST} is ${JSON.stringify(text.slice(0, 80))}, no sha256 digest`)
 }
 
 /** @throws TOC_INVALID, DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, and what `blob.read` throws. */

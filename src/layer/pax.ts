@@ -1,7 +1,9 @@
 // PAX extended headers, bytes in, bytes out: "LENGTH KEY=VALUE\n" records into a Map (never an object: keys are a
 // stranger's). The last of several equal keys wins, as in POSIX and Go; GNU's repeated sparse keys are gathered in order.
 import { SnapshotterError } from '../base/errors.ts'
-import { binary } from './layer-entry.ts'
+import { binary, NO_XATTRS } from './layer-entry.ts'
+
+const XATTR_KEY = 'SCHILY.xattr.'
 
 export interface PaxRecords {
   /** Key and value as binary strings. */
@@ -55,4 +57,28 @@ export function paxTime (value: string, where: string): Instant {
 
 function malformed (where: string): SnapshotterError {
   return new SnapshotterError('LAYER_INVALID', `${where}: malformed PAX header`)
+}
+
+/** `SCHILY.xattr.` records, values as bytes. */
+export function xattrsOf (pax: PaxRecords): ReadonlyMap<string, Uint8Array> {
+  let xattrs: Map<string, Uint8Array> | null = null
+  for (const [key, value] of pax.values) {
+    if (key.startsWith(XATTR_KEY)) (xattrs ??= new Map()).set(key.slice(XATTR_KEY.length), Buffer.from(value, 'latin1'))
+  }
+  return xattrs ?? NO_XATTRS
+}
+
+/** Go, too, takes an empty record for no record. */
+export function nonEmpty (pax: PaxRecords, key: string): string | null {
+  const value = pax.values.get(key)
+  return value === undefined || value === '' ? null : value
+}
+
+/** @throws LAYER_INVALID for what is no decimal number */
+export function paxNumber (pax: PaxRecords, key: string, where: string): number | null {
+  const text = nonEmpty(pax, key)
+  if (text === null) return null
+  const value = decimal(text)
+  if (value === null) throw new SnapshotterError('LAYER_INVALID', `${where}: malformed PAX ${key}`)
+  return value
 }

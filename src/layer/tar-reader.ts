@@ -4,8 +4,8 @@
 import { SnapshotterError } from '../base/errors.ts'
 import { DATA_DEVICE_BYTES_MAX, LINK_TARGET_BYTES_MAX, PATH_BYTES_MAX, PAX_BYTES_MAX } from '../base/limits.ts'
 import { ByteReader } from './byte-reader.ts'
-import { binary, type EntryType, type LayerEntry, NO_XATTRS, show } from './layer-entry.ts'
-import { decimal, NO_PAX, parsePax, paxTime, type PaxRecords } from './pax.ts'
+import { binary, type EntryType, type LayerEntry, show } from './layer-entry.ts'
+import { NO_PAX, nonEmpty, parsePax, paxNumber, type PaxRecords, paxTime, xattrsOf } from './pax.ts'
 import { isZeroBlock, parseTarHeader, TAR_BLOCK, type TarHeader } from './tar-header.ts'
 import { checkSparse, readOldSparse, readPaxSparse, type SparseFile } from './tar-sparse.ts'
 
@@ -17,7 +17,6 @@ export type TarEvent =
 const TYPES: Readonly<Record<string, EntryType>> = {
   '0': 'file', '\0': 'file', S: 'file', 1: 'hardlink', 2: 'symlink', 3: 'char', 4: 'block', 5: 'directory', 6: 'fifo'
 }
-const XATTR_KEY = 'SCHILY.xattr.'
 
 /** What came in front of a header and changes it. */
 interface Prelude { pax: PaxRecords, longName: string | null, longLink: string | null }
@@ -152,28 +151,6 @@ function typeOf (header: TarHeader, path: string, where: string): EntryType {
     throw new SnapshotterError('LAYER_INVALID', `${where}: ${show(path)} has the tar type ${JSON.stringify(header.type)}`)
   }
   return header.type === '\0' && path.endsWith('/') ? 'directory' : type
-}
-
-function xattrsOf (pax: PaxRecords): ReadonlyMap<string, Uint8Array> {
-  let xattrs: Map<string, Uint8Array> | null = null
-  for (const [key, value] of pax.values) {
-    if (key.startsWith(XATTR_KEY)) (xattrs ??= new Map()).set(key.slice(XATTR_KEY.length), Buffer.from(value, 'latin1'))
-  }
-  return xattrs ?? NO_XATTRS
-}
-
-/** Go, too, takes an empty record for no record. */
-function nonEmpty (pax: PaxRecords, key: string): string | null {
-  const value = pax.values.get(key)
-  return value === undefined || value === '' ? null : value
-}
-
-function paxNumber (pax: PaxRecords, key: string, where: string): number | null {
-  const text = nonEmpty(pax, key)
-  if (text === null) return null
-  const value = decimal(text)
-  if (value === null) throw new SnapshotterError('LAYER_INVALID', `${where}: malformed PAX ${key}`)
-  return value
 }
 
 function untilNul (bytes: Uint8Array): string {

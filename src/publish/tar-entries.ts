@@ -4,8 +4,8 @@
 import { SnapshotterError } from '../base/errors.ts'
 import { alignUp } from '../base/bytes.ts'
 import { LAYER_ENTRIES_MAX, PAX_BYTES_MAX } from '../base/limits.ts'
-import { type EntryType, type LayerEntry, NO_XATTRS, show } from '../layer/layer-entry.ts'
-import { decimal, NO_PAX, parsePax, type PaxRecords, paxTime } from '../layer/pax.ts'
+import { type EntryType, type LayerEntry, show } from '../layer/layer-entry.ts'
+import { NO_PAX, nonEmpty, parsePax, paxNumber, type PaxRecords, paxTime, xattrsOf } from '../layer/pax.ts'
 import { isZeroBlock, parseTarHeader, TAR_BLOCK, type TarHeader } from '../layer/tar-header.ts'
 import type { ByteSource } from './byte-source.ts'
 import { windowed } from './window.ts'
@@ -26,7 +26,6 @@ export interface PlacedEntry extends Omit<LayerEntry, 'type'> {
 const TYPES: Readonly<Record<string, PlacedEntry['type']>> = {
   '0': 'file', '\0': 'file', 1: 'hardlink', 2: 'symlink', 3: 'char', 4: 'block', 5: 'directory', 6: 'fifo', g: 'global', S: 'sparse'
 }
-const XATTR_KEY = 'SCHILY.xattr.'
 
 interface Prelude { readonly pax: PaxRecords, readonly longName: string | null, readonly longLink: string | null }
 
@@ -76,24 +75,24 @@ function extend (prelude: Prelude, type: 'x' | 'L' | 'K', body: Buffer, where: s
 type HeaderFacts = Omit<PlacedEntry, 'userName' | 'groupName' | 'headerOffset' | 'dataOffset' | 'dataSize'>
 
 function entryOf (header: TarHeader, { pax, longName, longLink }: Prelude, where: string): HeaderFacts {
-  const path = longName ?? record(pax, 'path') ?? header.name
+  const path = longName ?? nonEmpty(pax, 'path') ?? header.name
   const type = typeOf(header, path, pax, where)
-  const mtime = record(pax, 'mtime')
+  const mtime = nonEmpty(pax, 'mtime')
   const time = mtime === null ? { seconds: header.mtime, nanoseconds: 0 } : paxTime(mtime, where)
-  const size = numberRecord(pax, 'size', where) ?? header.size
+  const size = paxNumber(pax, 'size', where) ?? header.size
   if (size < 0) throw new SnapshotterError('LAYER_INVALID', `${where}: negative size ${size}`)
   return {
     path,
     type,
     mode: Number(BigInt.asUintN(12, BigInt(header.mode))),
-    uid: numberRecord(pax, 'uid', where) ?? header.uid,
-    gid: numberRecord(pax, 'gid', where) ?? header.gid,
+    uid: paxNumber(pax, 'uid', where) ?? header.uid,
+    gid: paxNumber(pax, 'gid', where) ?? header.gid,
     mtimeSeconds: time.seconds,
     mtimeNanoseconds: time.nanoseconds,
     size: type === 'file' || type === 'global' || type === 'sparse' ? size : 0,
     deviceMajor: header.deviceMajor,
     deviceMinor: header.deviceMinor,
-    linkTarget: type === 'symlink' || type === 'hardlink' ? longLink ?? record(pax, 'linkpath') ?? header.linkName : '',
+    linkTarget: type === 'symlink' || type === 'hardlink' ? longLink ?? nonEmpty(pax, 'linkpath') ?? header.linkName : '',
     xattrs: xattrsOf(pax)
   }
 }
@@ -108,8 +107,8 @@ function place (
     headerOffset,
     dataOffset,
     dataSize: entry.type === 'global' ? header.size : entry.size,
-    userName: record(pax, 'uname') ?? (named ? untilNul(block.subarray(265, 297)) : ''),
-    groupName: record(pax, 'gname') ?? (named ? untilNul(block.subarray(297, 329)) : '')
+    userName: nonEmpty(pax, 'uname') ?? (named ? untilNul(block.subarray(265, 297)) : ''),
+    groupName: nonEmpty(pax, 'gname') ?? (named ? untilNul(block.subarray(297, 329)) : '')
   }
 }
 
@@ -121,26 +120,6 @@ function typeOf (header: TarHeader, path: string, pax: PaxRecords, where: string
   const sparse = pax.sparseNumbers.length > 0 || [...pax.values.keys()].some((key) => key.startsWith('GNU.sparse.'))
   if (type === 'file' && sparse) return 'sparse'
   return header.type === '\0' && path.endsWith('/') ? 'directory' : type
-}
-
-function xattrsOf (pax: PaxRecords): ReadonlyMap<string, Uint8Array> {
-  const xattrs = [...pax.values].filter(([key]) => key.startsWith(XATTR_KEY))
-  if (xattrs.length === 0) return NO_XATTRS
-  return new Map(xattrs.map(([key, value]) => [key.slice(XATTR_KEY.length), Buffer.from(value, 'latin1')]))
-}
-
-/** Go, too, takes an empty record for no record. */
-function record (pax: PaxRecords, key: string): string | null {
-  const value = pax.values.get(key)
-  return value === undefined || value === '' ? null : value
-}
-
-function numberRecord (pax: PaxRecords, key: string, where: string): number | null {
-  const text = record(pax, key)
-  if (text === null) return null
-  const value = decimal(text)
-  if (value === null) throw new SnapshotterError('LAYER_INVALID', `${where}: malformed PAX ${key}`)
-  return value
 }
 
 function untilNul (bytes: Buffer): string {
