@@ -2,6 +2,7 @@
 // that no removal ever walks into a mount.
 import { readFile } from 'node:fs/promises'
 import { sep } from 'node:path'
+import { parseMountInfo } from '../mount/mount-info.ts'
 
 /** Mount points at or below `directory`, deepest first. */
 export async function mountPointsBelow (directory: string): Promise<string[]> {
@@ -11,10 +12,6 @@ export async function mountPointsBelow (directory: string): Promise<string[]> {
     .sort((a, b) => b.length - a.length)
 }
 
-/** Field 5 of each line; white space and backslashes are octal escapes there. */
 export function mountPoints (mountinfo: string): string[] {
-  return mountinfo.split('\n')
-    .map((line) => line.split(' ')[4])
-    .filter((point) => point !== undefined)
-    .map((point) => point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))))
+  return parseMountInfo(mountinfo).map(({ target }) => target)
 }
