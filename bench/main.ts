@@ -1,0 +1,96 @@
+// `npm run bench`: runs the parts named on its line, prints their tables, and writes one JSON file and the charts. A part
+// that fails says so and the others go on; nothing stays behind, also after SIGINT.
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { loadavg, tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { renderChart } from './chart.ts'
+import { Cleanup } from './demo/cleanup.ts'
+import { machineFacts } from './machine-facts.ts'
+import { type Options, parseOptions, USAGE } from './options.ts'
+import type { BenchContext, Part, PartResult } from './part.ts'
+import { renderTable } from './table.ts'
+
+const say = (text: string): void => { process.stdout.write(`${text}\n`) }
+
+async function runParts (options: Options, context: Omit<BenchContext, 'cleanup'>): Promise<Record<string, PartResult>> {
+  const results: Record<string, PartResult> = {}
+  for (const name of options.parts) {
+    const file = join(import.meta.dirname, name, 'part.ts')
+    if (!existsSync(file)) { say(`${name}: not there yet`); continue }
+    const { part } = await import(file) as { part: Part }
+    const cleanup = new Cleanup()
+    running.add(cleanup)
+    try {
+      results[name] = await part.run({ ...context, cleanup })
+    } catch (error) {
+      say(`${name} FAILED: ${error instanceof Error ? error.message : String(error)}`)
+      process.exitCode = 1
+    } finally {
+      await cleanup.run()
+      running.delete(cleanup)
+    }
+    if (context.signal.aborted) break
+  }
+  return results
+}
+
+async function writeResults (out: string, stamp: string, facts: object, results: Record<string, PartResult>): Promise<void> {
+  await mkdir(out, { recursive: true })
+  const data = Object.fromEntries(Object.entries(results).map(([name, result]) => [name, result.data]))
+  const file = join(out, `bench-${stamp}.json`)
+  await writeFile(file, `${JSON.stringify({ machine: facts, ...data }, null, 2)}\n`)
+  say(`written: ${file}`)
+  for (const chart of Object.values(results).flatMap(({ charts }) => charts)) {
+    const image = join(out, `${chart.name}-${stamp}.svg`)
+    await writeFile(image, renderChart(chart))
+    say(`written: ${image}`)
+  }
+}
+
+const running = new Set<Cleanup>()
+const stop = new AbortController()
+const onSignal = (): void => {
+  if (stop.signal.aborted) return
+  say('stopping: taking down what was started')
+  stop.abort()
+  void (async () => {
+    for (const cleanup of running) await cleanup.run()
+    process.exit(130)
+  })()
+}
+
+let options: Options
+try {
+  options = parseOptions(process.argv.slice(2), Date.now())
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n\n${USAGE}\n`)
+  process.exit(2)
+}
+if (options.help) {
+  say(USAGE)
+  process.exit(0)
+}
+
+const now = new Date()
+const facts = await machineFacts(`npm run bench -- ${process.argv.slice(2).join(' ')}`.trim(), now)
+const stamp = now.toISOString().replace(/[-:]|\.\d+/g, '')
+const out = resolve(options.out)
+const always = new Cleanup()
+running.add(always)
+const scratch = await mkdtemp(join(tmpdir(), 'ipfs-snapshotter-bench-'))
+always.add(`remove ${scratch}`, async () => { await rm(scratch, { recursive: true, force: true }) })
+process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
+
+say(`${facts.cores} cores (${facts.processor}), kernel ${facts.kernel}, load ${facts.loadBefore.map((load) => load.toFixed(1)).join(' ')}, revision ${facts.revision}`)
+say(`seed ${options.seed}, ${options.runs} runs per cell`)
+try {
+  const results = await runParts(options, {
+    runs: options.runs, quick: options.quick, seed: options.seed, cache: resolve(options.cache), scratch, images: options.images, links: options.links,
+    contenders: options.contenders, trace: options.trace ? join(out, `trace-${stamp}`) : null, signal: stop.signal, say
+  })
+  for (const result of Object.values(results)) for (const table of result.tables) say(`\n${renderTable(table)}`)
+  await writeResults(out, stamp, { ...facts, loadAfter: loadavg(), seed: options.seed, runs: options.runs }, results)
+} finally {
+  await always.run()
+}
