@@ -56,7 +56,7 @@ export class LayerOpener {
     const index = identity.tocDigest === null
       ? await this.#passes.run(async () => await this.#readWhole(layer, file.stream(0, file.size, waits), waits), waits)
       : await openEstargz(file, file.size, identity.tocDigest, waits)
-    const record: LayerRecord = { ...identity, cid: layer.cid, size: layer.size, mediaType: layer.mediaType, index }
+    const record: LayerRecord = { ...identity, size: layer.size, mediaType: layer.mediaType, index }
     const key = await this.#store.save(record)
     this.#log.info({ layer: layer.digest, format: index.format, inodes: index.inodes.length, chunks: index.chunks.length }, 'layer opened')
     return { key, record, layout: layoutData(index), cacheFolder: this.#store.folderOf(key) }
@@ -83,5 +83,5 @@ export class LayerOpener {
 
 /** @throws MEDIA_TYPE_UNSUPPORTED, TOC_INVALID for a layer that we cannot open at all. */
 export function identityOf (layer: PlannedLayer): LayerIdentity {
-  return { digest: layer.digest, diffId: layer.diffId, tocDigest: tocDigestOf(layer) }
+  return { cid: layer.cid, digest: layer.digest, diffId: layer.diffId, tocDigest: tocDigestOf(layer) }
 }

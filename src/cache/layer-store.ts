@@ -1,11 +1,12 @@
 // What we keep of a layer between runs: `<root>/layers/<key>/` holds `record` (its index and where its blob is, sealed),
-// `data` and `present` (file bytes, written by the data plane or by the pass over a plain layer). Nothing in there is
-// believed: records open under the seal, data is hashed on every read by whoever serves it.
+// `verdict` (what the proof of the whole layer found, sealed), `data` and `present` (file bytes, written by the data plane
+// or by the pass over a plain layer). Nothing in there is believed: records and verdicts open under the seal, data is
+// hashed on every read by whoever serves it.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CID } from 'multiformats/cid'
-import { SnapshotterError, systemCode } from '../base/errors.ts'
+import { type ErrorCode, SnapshotterError, systemCode } from '../base/errors.ts'
 import { LAYER_RECORD_BYTES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { decodeIndex, encodeIndex } from '../layer/index-codec.ts'
@@ -15,11 +16,14 @@ import { type Digest, parseDigest } from '../verify/digest.ts'
 import { type Seal, syncFolder, writeDurably } from './seal.ts'
 
 const RECORD_KIND = 'layer record 1'
+const VERDICT_KIND = 'layer verdict 1'
 const RECORD = 'record'
+const VERDICT = 'verdict'
 const KEY = /^[0-9a-f]{64}$/
 
-/** What names a layer's bytes and the way they are read. */
+/** What names a layer's bytes, the way they are read, and where they come from: a wrong blob must not spoil a right one's cache. */
 export interface LayerIdentity {
+  readonly cid: CID
   readonly digest: Digest
   readonly diffId: Digest
   /** Of an eStargz layer, from the manifest; null for a plain one. */
@@ -27,11 +31,15 @@ export interface LayerIdentity {
 }
 
 export interface LayerRecord extends LayerIdentity {
-  readonly cid: CID
   /** Bytes of the blob. */
   readonly size: number
   readonly mediaType: string
   readonly index: LayerIndex
+}
+
+/** What one pass over the whole blob found: null when layer digest, diffID and TOC agree, else the error's line. */
+export interface LayerVerdict {
+  readonly lie: { readonly code: ErrorCode, readonly message: string } | null
 }
 
 interface StoredHead {
@@ -45,7 +53,7 @@ interface StoredHead {
 
 /** The folder name of a layer: everything that decides its index and data layout goes into it. */
 export function layerKey (layer: LayerIdentity): string {
-  return createHash('sha256').update(`${layer.digest} ${layer.diffId} ${layer.tocDigest ?? 'plain'}`).digest('hex')
+  return createHash('sha256').update(`${layer.digest} ${layer.diffId} ${layer.tocDigest ?? 'plain'} ${layer.cid.toString()}`).digest('hex')
 }
 
 export class LayerStore {
@@ -65,7 +73,7 @@ export class LayerStore {
     for (const name of await readdir(this.#folder)) {
       const files = KEY.test(name) ? await readdir(this.folderOf(name)) : []
       if (files.includes(RECORD)) {
-        for (const half of files.filter((file) => file.startsWith(`${RECORD}.`))) await rm(join(this.#folder, name, half), { force: true })
+        for (const half of files.filter((file) => file.includes('.new-'))) await rm(join(this.#folder, name, half), { force: true })
       } else {
         await rm(join(this.#folder, name), { recursive: true, force: true })
       }
@@ -101,6 +109,21 @@ export class LayerStore {
     await writeDurably(join(folder, RECORD), this.#seal.seal(RECORD_KIND, key, encodeRecord(record)))
     await syncFolder(this.#folder)
     return key
+  }
+
+  /** Null when the layer was not judged yet, or what is there does not carry our seal: it is judged again then. */
+  async loadVerdict (key: string): Promise<LayerVerdict | null> {
+    try {
+      const bytes = this.#seal.open(VERDICT_KIND, key, await readFile(join(this.folderOf(key), VERDICT)))
+      return JSON.parse(Buffer.from(bytes).toString('utf8')) as LayerVerdict // sealed by us: the shape is ours
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') this.#log.warn({ key, error: String(error) }, 'layer verdict discarded')
+      return null
+    }
+  }
+
+  async saveVerdict (key: string, verdict: LayerVerdict): Promise<void> {
+    await writeDurably(join(this.folderOf(key), VERDICT), this.#seal.seal(VERDICT_KIND, key, Buffer.from(JSON.stringify(verdict))))
   }
 
   async discard (key: string): Promise<void> {

@@ -7,7 +7,7 @@ import { CONTAINERD_CALL_DEADLINE_MS, CONTAINERD_PREPARE_DEADLINE_MS, GRPC_MESSA
 import { serviceOf, type ServiceName } from './protocol.ts'
 import { fromStatus } from './status.ts'
 import type {
-  PrepareRequest, StringMap, WireContentInfo, WireImage, WireLease, WireMount, WirePlugin, WireSnapshotInfo, WriteRequest, WriteResponse
+  PrepareRequest, StringMap, WireContainer, WireContentInfo, WireImage, WireLease, WireMount, WirePlugin, WireSnapshotInfo, WriteRequest, WriteResponse
 } from './wire.ts'
 
 export interface ContainerdInit {
@@ -17,6 +17,8 @@ export interface ContainerdInit {
   /** Ends every call. */
   readonly signal?: AbortSignal
 }
+
+const SIGKILL = 9
 
 type Answer = (error: Error | null, value: unknown) => void
 type UnaryMethod = (request: object, metadata: GrpcMetadata, options: CallOptions, answer: Answer) => { cancel: () => void }
@@ -90,6 +92,32 @@ export class ContainerdClient {
 
   async removeSnapshot (snapshotter: string, key: string): Promise<void> {
     await this.#call('snapshots', 'Remove', { snapshotter, key })
+  }
+
+  /** Name → name of the parent, of all snapshots of the namespace. */
+  async snapshotParents (snapshotter: string): Promise<Map<string, string>> {
+    const stub = this.#stub('snapshots') as unknown as { List: (request: object, metadata: GrpcMetadata, options: CallOptions) => AsyncIterable<unknown> }
+    const parents = new Map<string, string>()
+    try {
+      const pages = stub.List({ snapshotter }, this.#metadata(''), { deadline: systemClock.now() + CONTAINERD_CALL_DEADLINE_MS })
+      for await (const page of pages) for (const { name, parent } of (page as { info: WireSnapshotInfo[] }).info) parents.set(name, parent)
+    } catch (error) {
+      throw this.#explain(error as Error, 'List')
+    }
+    return parents
+  }
+
+  async namespaces (): Promise<string[]> {
+    return (await this.#call<{ namespaces: Array<{ name: string }> }>('namespaces', 'List', {})).namespaces.map(({ name }) => name)
+  }
+
+  async containers (): Promise<WireContainer[]> {
+    return (await this.#call<{ containers: WireContainer[] }>('containers', 'List', {})).containers
+  }
+
+  /** SIGKILL to every process of a container's task. @throws NOT_FOUND when it has none, or none that runs. */
+  async killTask (containerId: string): Promise<void> {
+    await this.#call('tasks', 'Kill', { containerId, signal: SIGKILL, all: true })
   }
 
   async image (name: string): Promise<WireImage> {

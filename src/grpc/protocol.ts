@@ -4,13 +4,16 @@ import { loadSync } from '@grpc/proto-loader'
 import { join } from 'node:path'
 
 const FOLDER = join(import.meta.dirname, '../../proto')
-const FILES = ['snapshots', 'content', 'images', 'leases', 'introspection', 'version', 'health'] as const
+const FILES = ['snapshots', 'content', 'images', 'leases', 'containers', 'tasks', 'namespaces', 'introspection', 'version', 'health'] as const
 
 const SERVICES = {
   snapshots: 'containerd.services.snapshots.v1.Snapshots',
   content: 'containerd.services.content.v1.Content',
   images: 'containerd.services.images.v1.Images',
   leases: 'containerd.services.leases.v1.Leases',
+  containers: 'containerd.services.containers.v1.Containers',
+  tasks: 'containerd.services.tasks.v1.Tasks',
+  namespaces: 'containerd.services.namespaces.v1.Namespaces',
   introspection: 'containerd.services.introspection.v1.Introspection',
   version: 'containerd.services.version.v1.Version',
   health: 'grpc.health.v1.Health'

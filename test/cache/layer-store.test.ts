@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { silentLog } from '../../src/base/log.ts'
 import { layerKey, type LayerRecord, LayerStore } from '../../src/cache/layer-store.ts'
 import { Seal } from '../../src/cache/seal.ts'
-import { parseCid } from '../../src/verify/cid.ts'
+import { parseCid, rawCidOf } from '../../src/verify/cid.ts'
 import { digestBytes, digestOf } from '../../src/verify/digest.ts'
 
 let folder: string
@@ -53,12 +53,14 @@ test('a record comes back as it was saved, also to the next process', async () =
   expect(await (await openStore('kept')).load('0'.repeat(64))).toBeNull()
 })
 
-test('another TOC, diffID or blob makes another key', () => {
+test('another TOC, diffID, blob or DAG makes another key', () => {
   const base = record('one')
+  const cid = rawCidOf(base.diffId)
 
   expect(new Set([
-    layerKey(base), layerKey({ ...base, tocDigest: base.diffId }), layerKey({ ...base, diffId: base.digest }), layerKey({ ...base, digest: base.diffId })
-  ]).size).toBe(4)
+    layerKey(base), layerKey({ ...base, tocDigest: base.diffId }), layerKey({ ...base, diffId: base.digest }), layerKey({ ...base, digest: base.diffId }),
+    layerKey({ ...base, cid })
+  ]).size).toBe(5)
 })
 
 test.each<[string, (path: string, other: string) => Promise<void>]>([
