@@ -2,10 +2,11 @@
 // there, else defaults. Secrets are read from the files that the config names and never printed.
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parse as parseToml } from 'smol-toml'
-import { prettifyError } from 'zod'
+import { parse as parseToml, TomlError } from 'smol-toml'
+import type { z } from 'zod'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { GATEWAY_TIMEOUT_MS } from '../base/limits.ts'
+import { lineOfKey } from './key-lines.ts'
 import { configSchema, type ConfigFile } from './schema.ts'
 
 const DEFAULT_FILE = '/etc/ipfs-snapshotter/config.toml'
@@ -21,7 +22,7 @@ export interface Config {
   readonly state: string
   readonly grpcAddress: string
   readonly containerdAddress: string
-  readonly driver: 'auto' | 'erofs' | 'erofs-loop'
+  readonly driver: 'auto' | 'erofs' | 'erofs-loop' | 'fuse'
   readonly cacheMaxBytes: number
   readonly cacheKey: 'disk' | 'boot'
   readonly readDeadlineMs: number
@@ -30,7 +31,7 @@ export interface Config {
   readonly sources: readonly SourceSettings[]
 }
 
-/** @throws CONFIG_INVALID naming the file and every wrong key. */
+/** @throws CONFIG_INVALID naming the file, and the line of every wrong key. */
 export function loadConfig (file: string | undefined, environment: NodeJS.ProcessEnv = process.env): Config {
   const chosen = file ?? environment['IPFS_SNAPSHOTTER_CONFIG'] ?? (existsSync(DEFAULT_FILE) ? DEFAULT_FILE : undefined)
   return settle(chosen === undefined ? configSchema.parse({}) : readConfigFile(chosen))
@@ -56,13 +57,27 @@ function readConfigFile (file: string): ConfigFile {
   try {
     table = parseToml(text)
   } catch (cause) {
-    throw new SnapshotterError('CONFIG_INVALID', `${file}: ${messageOf(cause)}`, {}, { cause })
+    // The first line says it; the rest draws the place over several lines.
+    const [what = ''] = messageOf(cause).split('\n')
+    const line = cause instanceof TomlError ? `:${cause.line}` : ''
+    throw new SnapshotterError('CONFIG_INVALID', `${file}${line}: ${what}`, {}, { cause })
   }
   const parsed = configSchema.safeParse(table)
   if (!parsed.success) {
-    throw new SnapshotterError('CONFIG_INVALID', `${file}: ${prettifyError(parsed.error).replaceAll(/\s*\n\s*/g, ' ')}`)
+    throw new SnapshotterError('CONFIG_INVALID', parsed.error.issues.flatMap((issue) => complaints(issue, file, text)).join('; '))
   }
   return parsed.data
+}
+
+/** One a wrong key: `FILE:LINE: key.path: what is wrong`. */
+function complaints (issue: z.core.$ZodIssue, file: string, text: string): string[] {
+  const at = (path: readonly PropertyKey[], what: string): string => {
+    const keys = path.map((part) => typeof part === 'number' ? part : String(part))
+    const line = lineOfKey(text, keys)
+    return `${file}${line === null ? '' : `:${line}`}: ${keys.join('.')}: ${what}`
+  }
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => at([...issue.path, key], 'unknown key'))
+  return [at(issue.path, issue.message.charAt(0).toLowerCase() + issue.message.slice(1))]
 }
 
 function settle (file: ConfigFile): Config {

@@ -55,12 +55,15 @@ test('the environment names the file when no option does', () => {
 })
 
 test.each([
-  ['a misspelled key', 'rooot = "/x"', /CONFIG_INVALID: .*rooot/],
+  ['a misspelled key', 'rooot = "/x"', /CONFIG_INVALID: .*:1: rooot: unknown key$/],
   ['a relative path', 'root = "x"', /must be an absolute path/],
-  ['a wrong size', '[cache]\nmax_size = "20 cows"', /"20 cows" is no size like "20GiB" .*cache\.max_size/],
-  ['a wrong driver', '[mount]\ndriver = "nbd"', /mount\.driver/],
-  ['a source that is no URL', '[[source]]\ntype = "gateway"\nurl = "one.example"', /source\[0\]\.url/],
-  ['broken TOML', 'root = ', /CONFIG_INVALID/]
+  ['a wrong size', '[cache]\nmax_size = "20 cows"', /:2: cache\.max_size: "20 cows" is no size like "20GiB"$/],
+  ['a wrong driver', '[mount]\ndriver = "nbd"', /:2: mount\.driver: /],
+  ['a source that is no URL', '[[source]]\ntype = "gateway"\nurl = "one.example"', /:3: source\.0\.url: invalid URL$/],
+  ['broken TOML', '# a comment\nroot = ', /\.toml:2: Invalid TOML/],
+  ['a wrong key of the second source', '[[source]]\ntype = "car"\npath = "/a"\n[[source]]\ntype = "car"\npath = 3', /:6: source\.1\.path: /],
+  ['a key that is missing', '[[source]]\ntype = "car"', /:1: source\.0\.path: /],
+  ['a dotted key', 'cache.key = "disc"', /:1: cache\.key: /]
 ])('%s is refused in one line that names it', (name, text, message) => {
   const file = written(text, `${name.replaceAll(' ', '-')}.toml`)
 
