@@ -63,7 +63,7 @@ void Control::forgetClosed() {
 void Control::obeyGuardian() {
   const auto message = receiveLink(identity_.guardianLink);
   if (!message) ::_exit(1);  // no guardian, no device
-  if (message->kind == LinkKind::kDrain) waits_.drain();
+  obey(*message);
 }
 
 void Control::handle(uint64_t connection, Frame frame) {
@@ -109,7 +109,7 @@ void Control::handleGreeted(uint64_t connection, Frame frame) {
     }
     case FrameType::kStop:
       reader.end();
-      sendLink(identity_.guardianLink, {LinkKind::kStop, 0, 0, "", "", Fd()});
+      sendLink(identity_.guardianLink, {.kind = LinkKind::kStop});
       return result(connection, frame.id, 0);
     default: throw Failure(EPROTO, "unknown frame type " + std::to_string(static_cast<int>(frame.type)));
   }
@@ -205,7 +205,9 @@ void Control::list(uint64_t connection, uint32_t id) {
 
 void Control::settings(const Frame& frame) {
   ByteReader reader(frame.body());
-  session_.setReadDeadline(reader.number<uint32_t>());
+  const auto deadline = reader.number<uint32_t>();
   reader.number<uint32_t>();
   reader.end();
+  session_.setReadDeadline(deadline);
+  sendLink(identity_.guardianLink, {.kind = LinkKind::kDeadline, .value = deadline});  // the next worker needs it before control is back
 }

@@ -43,8 +43,9 @@ class Control final : public Fetcher {
   void settings(const Frame& frame);
 
   void result(uint64_t connection, uint32_t id, int error, const std::string& text = "");
-  LinkMessage askGuardian(const LinkMessage& message);
+  LinkMessage askGuardian(LinkMessage message);
   void obeyGuardian();
+  void obey(const LinkMessage& message);
   void forgetClosed();
   void tick();
 
@@ -60,6 +61,8 @@ class Control final : public Fetcher {
   std::atomic<uint64_t> supplyBytes_{0};
   std::map<uint64_t, int64_t> strangers_;  // accepted, no HELLO yet; since when
   std::map<uint64_t, Staging> staging_;
+  uint64_t lastQuestion_ = 0;
+  std::map<uint64_t, std::string> lateTables_;  // by question: control was told that they failed, the guardian may yet keep them
 };
 
 /** Body of STATUS_IS. */

@@ -25,17 +25,31 @@ bool isCacheDirectory(const std::string& path) {
 
 }  // namespace
 
-// The guardian may speak first: a drain order can cross our message.
-LinkMessage Control::askGuardian(const LinkMessage& message) {
+// The guardian may speak first: a drain order, or a late answer to an earlier question, can cross ours.
+LinkMessage Control::askGuardian(LinkMessage message) {
+  message.flags = ++lastQuestion_;
   sendLink(identity_.guardianLink, message);
+  const int64_t deadline = nowMs() + kGuardianPatienceMs;
   for (;;) {
     pollfd wait{identity_.guardianLink, POLLIN, 0};
-    if (::poll(&wait, 1, kGuardianPatienceMs) == 0) throw Failure(ETIMEDOUT, "the guardian does not answer");
+    const int64_t left = deadline - nowMs();
+    if (left <= 0 || ::poll(&wait, 1, static_cast<int>(left)) == 0) {
+      if (message.kind == LinkKind::kTable) lateTables_[message.flags] = message.name;
+      throw Failure(ETIMEDOUT, "the guardian does not answer");
+    }
     auto answer = receiveLink(identity_.guardianLink);
     if (!answer) ::_exit(1);
-    if (answer->kind == LinkKind::kAnswer) return std::move(*answer);
-    if (answer->kind == LinkKind::kDrain) waits_.drain();
+    if (answer->kind == LinkKind::kAnswer && answer->flags == message.flags) return std::move(*answer);
+    obey(*answer);
   }
+}
+
+void Control::obey(const LinkMessage& message) {
+  if (message.kind == LinkKind::kDrain) waits_.drain();
+  if (message.kind != LinkKind::kAnswer) return;
+  const auto late = lateTables_.extract(message.flags);
+  if (late.empty() || message.value != 0) return;
+  sendLink(identity_.guardianLink, {.kind = LinkKind::kForget, .flags = ++lastQuestion_, .name = late.mapped()});
 }
 
 void Control::addPart(uint64_t connection, const Frame& frame) {
@@ -73,8 +87,7 @@ std::pair<int, std::string> Control::tryAddFile(uint64_t connection, ByteReader&
     const bool same = known->table->sameBytes(*table);
     return same ? std::pair(0, std::string()) : std::pair(EEXIST, "another table has this name");
   }
-  LinkMessage message{LinkKind::kTable, 0, 0, name, directory, Fd(::dup(table->memfd()))};
-  const LinkMessage answer = askGuardian(message);
+  const LinkMessage answer = askGuardian({.kind = LinkKind::kTable, .name = name, .directory = directory, .memfd = Fd(::dup(table->memfd()))});
   if (answer.value != 0) return {static_cast<int>(answer.value), "the guardian refuses the table"};
   registry_.add(name, directory, table, answer.node);
   return {0, ""};
@@ -87,7 +100,7 @@ void Control::removeFile(uint64_t connection, const Frame& frame) {
   const FilePtr file = registry_.remove(name);
   if (file != nullptr) {
     waits_.failFile(file, EIO);
-    askGuardian({LinkKind::kForget, 0, 0, name, "", Fd()});
+    askGuardian({.kind = LinkKind::kForget, .name = name});
   }
   result(connection, frame.id, 0);
 }

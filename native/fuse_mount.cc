@@ -19,7 +19,7 @@ constexpr uint16_t kMaxBackground = 512;  // READs of EROFS, loop and readahead 
 constexpr uint64_t kWanted = FUSE_ASYNC_READ | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_ABORT_ERROR | FUSE_MAX_PAGES |
                              FUSE_EXPLICIT_INVAL_DATA | FUSE_INIT_EXT | wire::kHasResend;
 
-void answerInit(FuseMount& mount) {
+void answerInit(FuseMount& mount, bool wantResend) {
   pollfd wait{mount.device.get(), POLLIN, 0};
   if (::poll(&wait, 1, kInitPatienceMs) <= 0) throw Failure(ETIMEDOUT, "the kernel sends no FUSE INIT");
   alignas(8) uint8_t buffer[wire::kRequestBufferBytes] = {};
@@ -30,7 +30,8 @@ void answerInit(FuseMount& mount) {
   std::memcpy(&header, buffer, sizeof header);
   std::memcpy(&in, buffer + sizeof header, std::min(sizeof in, static_cast<size_t>(count) - sizeof header));
   if (header.opcode != FUSE_INIT) throw Failure(EPROTO, "the first FUSE request is not INIT");
-  const uint64_t flags = (static_cast<uint64_t>(in.flags2) << 32 | in.flags) & kWanted;
+  const uint64_t wanted = wantResend ? kWanted : kWanted & ~wire::kHasResend;
+  const uint64_t flags = (static_cast<uint64_t>(in.flags2) << 32 | in.flags) & wanted;
   mount.canResend = (flags & wire::kHasResend) != 0;
 
   struct { fuse_out_header header; fuse_init_out init; } out{};
@@ -50,7 +51,7 @@ void answerInit(FuseMount& mount) {
 
 }  // namespace
 
-FuseMount mountFuse(const std::string& directory) {
+FuseMount mountFuse(const std::string& directory, bool wantResend) {
   FuseMount mount;
   mount.device = openFile("/dev/fuse", O_RDWR);
   const std::string data = "fd=" + std::to_string(mount.device.get()) + ",rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions";
@@ -59,7 +60,7 @@ FuseMount mountFuse(const std::string& directory) {
     failErrno("cannot mount FUSE on " + directory);
   }
   try {
-    answerInit(mount);
+    answerInit(mount, wantResend);
   } catch (const Failure&) {
     ::umount2(directory.c_str(), MNT_DETACH);
     throw;

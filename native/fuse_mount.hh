@@ -5,7 +5,7 @@
 
 struct FuseMount {
   Fd device;
-  bool canResend = false;  // Linux 6.9 and later; before that a killed worker's unanswered requests are lost
+  bool canResend = false;  // Linux 6.9 and later; before that, and when it is not wanted, the slots tell what was unanswered
 };
 
-FuseMount mountFuse(const std::string& directory);
+FuseMount mountFuse(const std::string& directory, bool wantResend);

@@ -27,6 +27,9 @@ constexpr int kKilledWeight = 1;      // one that somebody kills while it serves
 constexpr int kCrashLimit = 100;
 constexpr int64_t kStopPatienceMs = 20000;
 constexpr int kSendPatienceSeconds = 5;
+constexpr int64_t kDeathPatienceMs = 5000;          // a worker in uninterruptible sleep on a disk does not die of SIGKILL
+constexpr int64_t kReadyPatienceMs = 30000;         // a new worker that does not serve by then hangs
+constexpr uint32_t kDefaultReadDeadlineMs = 30000;  // until control sends SETTINGS
 
 struct HeldTable {
   std::string name;
@@ -54,6 +57,7 @@ class Guardian {
   void beginStop();
   int finish(int status);
   bool tooManyDeaths(int weight);
+  void giveUp();
 
   std::string state_;
   GuardianParts parts_;
@@ -62,23 +66,26 @@ class Guardian {
   pid_t worker_ = -1;
   pid_t unmounter_ = -1;
   bool workerReady_ = false;
+  int64_t readyDeadline_ = 0;
   bool stopping_ = false;
   bool connectionGone_ = false;
   bool ended_ = false;
   int status_ = 0;
   int64_t stopDeadline_ = 0;
   uint32_t restarts_ = 0;
+  uint32_t readDeadlineMs_ = kDefaultReadDeadlineMs;
   uint64_t nextNode_ = 16;  // small numbers are offsets of `.` and `..` in listings
   std::vector<HeldTable> tables_;
   std::vector<std::pair<int64_t, int>> deaths_;
 };
 
 void Guardian::becomeWorker(int link) {
-  const int sources[] = {parts_.mount.device.get(), parts_.listener.get(), link};
-  const int targets[] = {kWorkerDeviceFd, kWorkerListenerFd, kWorkerLinkFd};
-  int high[3];
-  for (int index = 0; index < 3; index++) high[index] = ::fcntl(sources[index], F_DUPFD_CLOEXEC, 64);  // out of the targets' way
-  for (int index = 0; index < 3; index++) ::dup2(high[index], targets[index]);
+  constexpr int kCount = 4;
+  const int sources[kCount] = {parts_.mount.device.get(), parts_.listener.get(), link, parts_.slots.get()};
+  const int targets[kCount] = {kWorkerDeviceFd, kWorkerListenerFd, kWorkerLinkFd, kWorkerSlotsFd};
+  int high[kCount];
+  for (int index = 0; index < kCount; index++) high[index] = ::fcntl(sources[index], F_DUPFD_CLOEXEC, 64);  // out of the targets' way
+  for (int index = 0; index < kCount; index++) ::dup2(high[index], targets[index]);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -86,13 +93,14 @@ void Guardian::becomeWorker(int link) {
   ::_exit(127);
 }
 
-// A machine that cannot fork now may be able to in a moment; the requests wait in the kernel.
+// A machine that cannot fork now may be able to in a moment; the requests wait in the kernel, though not for ever.
 void Guardian::ensureWorker() {
-  if (worker_ > 0 || connectionGone_) return;
+  if (worker_ > 0 || connectionGone_ || ended_) return;
   try {
     startWorker();
   } catch (const Failure& failure) {
     logEvent("cannot start a worker, trying again", {{"error", failure.what()}});
+    if (tooManyDeaths(kKilledWeight)) giveUp();
   }
 }
 
@@ -102,8 +110,9 @@ void Guardian::startWorker() {
   link_ = Fd(pair[0]);
   const Fd theirs(pair[1]);
   const timeval patience{kSendPatienceSeconds, 0};
-  ::setsockopt(link_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  for (const int end : pair) ::setsockopt(end, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   workerReady_ = false;
+  readyDeadline_ = nowMs() + kReadyPatienceMs;
   worker_ = ::fork();
   if (worker_ < 0) failErrno("cannot fork a worker");
   if (worker_ == 0) becomeWorker(theirs.get());
@@ -117,9 +126,12 @@ void Guardian::startWorker() {
 
 void Guardian::handToWorker() {
   for (const auto& table : tables_) {
-    sendLink(link_.get(), {LinkKind::kTable, 0, table.node, table.name, table.directory, Fd(::dup(table.memfd.get()))});
+    sendLink(link_.get(), {.kind = LinkKind::kTable, .node = table.node, .name = table.name, .directory = table.directory,
+                           .memfd = Fd(::dup(table.memfd.get()))});
   }
-  sendLink(link_.get(), {LinkKind::kStart, restarts_, stopping_ ? 1u : 0u, "", "", Fd()});
+  sendLink(link_.get(), {.kind = LinkKind::kDeadline, .value = readDeadlineMs_});
+  const uint64_t flags = (stopping_ ? kStartDrained : 0) | (parts_.mount.canResend ? kStartResends : 0);
+  sendLink(link_.get(), {.kind = LinkKind::kStart, .value = restarts_, .flags = flags});
 }
 
 void Guardian::onMessage() {
@@ -135,7 +147,10 @@ void Guardian::onMessage() {
     case LinkKind::kTable: return sendLink(link_.get(), keepTable(*message));
     case LinkKind::kForget:
       std::erase_if(tables_, [&](const HeldTable& table) { return table.name == message->name; });
-      return sendLink(link_.get(), {LinkKind::kAnswer, 0, 0, "", "", Fd()});
+      return sendLink(link_.get(), {.kind = LinkKind::kAnswer, .flags = message->flags});
+    case LinkKind::kDeadline:
+      readDeadlineMs_ = message->value;
+      return;
     case LinkKind::kReady:
       workerReady_ = true;
       if (readyPipe_) writeReady(readyPipe_.get(), guardianJson(state_));
@@ -146,7 +161,7 @@ void Guardian::onMessage() {
 }
 
 LinkMessage Guardian::keepTable(LinkMessage& message) {
-  LinkMessage answer{LinkKind::kAnswer, 0, 0, "", "", Fd()};
+  LinkMessage answer{.kind = LinkKind::kAnswer, .flags = message.flags};
   const auto same = [&](const HeldTable& table) { return table.name == message.name; };
   if (!message.memfd) answer.value = EBADF;
   else if (std::any_of(tables_.begin(), tables_.end(), same)) answer.value = EEXIST;
@@ -176,15 +191,15 @@ void Guardian::onWorkerEnd(int status) {
   connectionGone_ = gone;
   if (gone && stopping_) return;  // unmounting is what we asked for
   logEvent("a worker ended", {{"status", std::to_string(status)}, {"restarts", std::to_string(restarts_)}});
-  const bool lostRequests = !parts_.mount.canResend && !stopping_;
-  const bool hopeless = gone || readyPipe_ || lostRequests || tooManyDeaths(killed ? kKilledWeight : kCrashWeight);
-  if (hopeless) {
-    logEvent("giving up: the FUSE connection ends", {});
-    ended_ = true;
-    status_ = 1;
-    return;
-  }
-  restarts_++;
+  if (gone || readyPipe_ || tooManyDeaths(killed ? kKilledWeight : kCrashWeight)) giveUp();
+  else restarts_++;
+}
+
+// Readers get errors instead of waiting for ever.
+void Guardian::giveUp() {
+  logEvent("giving up: the FUSE connection ends");
+  ended_ = true;
+  status_ = 1;
 }
 
 bool Guardian::tooManyDeaths(int weight) {
@@ -202,11 +217,15 @@ void Guardian::beginStop() {
   stopping_ = true;
   stopDeadline_ = nowMs() + kStopPatienceMs;
   try {
-    if (link_) sendLink(link_.get(), {LinkKind::kDrain, 0, 0, "", "", Fd()});
+    if (link_) sendLink(link_.get(), {.kind = LinkKind::kDrain});
   } catch (const Failure& failure) {  // it just died: its successor starts drained
     logEvent("cannot tell a worker to drain", {{"error", failure.what()}});
   }
   unmounter_ = ::fork();
+  if (unmounter_ < 0) {  // without a child: end the connection first, then nothing can block us
+    logEvent("cannot fork to unmount, doing it myself", {{"error", errnoName(errno)}});
+    ended_ = true;
+  }
   if (unmounter_ != 0) return;
   parts_.mount.device.reset();  // else our own hanging umount(2) would keep alive the connection that it waits for
   try {
@@ -221,9 +240,10 @@ void Guardian::beginStop() {
 // Closing the last /dev/fuse file aborts the connection: whoever still waits gets an error.
 int Guardian::finish(int status) {
   if (worker_ > 0) ::kill(worker_, SIGKILL);
-  if (worker_ > 0) ::waitpid(worker_, nullptr, 0);
   parts_.mount.device.reset();
-  if (readyPipe_) unmountTree(state_);  // nobody has been served: leave nothing
+  for (int64_t until = nowMs() + kDeathPatienceMs; worker_ > 0 && ::waitpid(worker_, nullptr, WNOHANG) == 0 && nowMs() < until;) sleepMs(5);
+  const bool leaveNothing = readyPipe_ || (stopping_ && unmounter_ < 0);  // nobody was served, or nobody has unmounted
+  if (leaveNothing) unmountTree(state_);
   removeTraces(state_, parts_.lock);
   return status;
 }
@@ -232,7 +252,7 @@ int Guardian::run() {
   while (!ended_) {
     ensureWorker();
     pollfd polls[2] = {{parts_.signals.get(), POLLIN, 0}, {link_.get(), POLLIN, 0}};  // poll ignores a negative descriptor
-    const bool impatient = stopping_ || worker_ < 0;
+    const bool impatient = stopping_ || !workerReady_;
     if (::poll(polls, 2, impatient ? 100 : -1) < 0) continue;
     if ((polls[1].revents & (POLLIN | POLLHUP)) != 0) {
       try {
@@ -244,14 +264,15 @@ int Guardian::run() {
     }
     if ((polls[0].revents & POLLIN) != 0) onSignal();
     if (stopping_ && nowMs() >= stopDeadline_) ended_ = true;
+    if (worker_ > 0 && !workerReady_ && nowMs() >= readyDeadline_) ::kill(worker_, SIGKILL);  // counts as a crash
   }
   return finish(status_);
 }
 
-[[noreturn]] void runDaemon(const std::string& state, Fd ready) {
+[[noreturn]] void runDaemon(const std::string& state, const GuardianOptions& options, Fd ready) {
   int status = 1;
   try {
-    Guardian guardian(state, setUpGuardian(state), ready);
+    Guardian guardian(state, setUpGuardian(state, options), ready);
     status = guardian.run();
   } catch (const Failure& failure) {
     logEvent("guardian failed", {{"error", failure.what()}});
@@ -262,7 +283,7 @@ int Guardian::run() {
 
 }  // namespace
 
-std::string startGuardian(const std::string& given) {
+std::string startGuardian(const std::string& given, const GuardianOptions& options) {
   const std::string state = prepareDirectory(given);
   int pipe[2];
   if (::pipe2(pipe, O_CLOEXEC) != 0) failErrno("cannot make a pipe");
@@ -270,7 +291,7 @@ std::string startGuardian(const std::string& given) {
   if (child < 0) failErrno("cannot fork the guardian");
   if (child == 0) {
     ::close(pipe[0]);
-    runDaemon(state, Fd(pipe[1]));
+    runDaemon(state, options, Fd(pipe[1]));
   }
   ::close(pipe[1]);
   const Fd answers(pipe[0]);

@@ -4,8 +4,12 @@
 
 #include <string>
 
+struct GuardianOptions {
+  bool resend = true;  // false: behave as on kernels before 6.9, which cannot
+};
+
 /** Starts the guardian as a daemon; returns its JSON line once a worker serves. Failure(EBUSY) when one has this directory already. */
-std::string startGuardian(const std::string& state);
+std::string startGuardian(const std::string& state, const GuardianOptions& options);
 
 /** Asks the guardian of `state` to end and waits for it; says in JSON whether there was one. Failure(ETIMEDOUT) when it does not end. */
 std::string stopGuardian(const std::string& state);

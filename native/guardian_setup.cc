@@ -4,6 +4,7 @@
 #include "log.hh"
 #include "mounts.hh"
 #include "process.hh"
+#include "slots.hh"
 
 #include <cerrno>
 #include <csignal>
@@ -89,7 +90,7 @@ std::string prepareDirectory(const std::string& path) {
   return absolutePath(path);
 }
 
-GuardianParts setUpGuardian(const std::string& state) {
+GuardianParts setUpGuardian(const std::string& state, const GuardianOptions& options) {
   GuardianParts parts;
   parts.lock = takeLock(state + "/guardian.pid");
   detach(state + "/native.log");
@@ -97,6 +98,7 @@ GuardianParts setUpGuardian(const std::string& state) {
   setOomScore(-1000);
   raiseFileLimit();
   parts.signals = blockSignals();
+  parts.slots = Slots::make();
   const std::string data = state + "/data";
   const std::string meta = state + "/meta";
   for (const auto& directory : {data, meta}) clearStale(directory);
@@ -104,7 +106,7 @@ GuardianParts setUpGuardian(const std::string& state) {
   parts.listener = listenOn(state + "/data.sock");
   mountRamfs(meta);
   try {
-    parts.mount = mountFuse(data);
+    parts.mount = mountFuse(data, options.resend);
   } catch (const Failure&) {
     ::umount2(meta.c_str(), MNT_DETACH);
     throw;

@@ -8,13 +8,14 @@ struct GuardianParts {
   Fd lock;
   Fd signals;
   FuseMount mount;
+  Fd slots;  // memory for requests that are read and not answered
   Fd listener;
 };
 
 /** Makes it (0700) if need be; its absolute path. */
 std::string prepareDirectory(const std::string& path);
 /** Runs in the daemon. A Failure leaves no mount behind. */
-GuardianParts setUpGuardian(const std::string& state);
+GuardianParts setUpGuardian(const std::string& state, const GuardianOptions& options);
 void removeTraces(const std::string& state, const Fd& lock);
 
 std::string guardianJson(const std::string& state);

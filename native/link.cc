@@ -9,7 +9,7 @@ constexpr size_t kMessageMax = 8192;  // two strings: a name and a path
 
 void sendLink(int socket, const LinkMessage& message) {
   ByteWriter writer;
-  writer.number(static_cast<uint32_t>(message.kind)).number(message.value).number(message.node);
+  writer.number(static_cast<uint32_t>(message.kind)).number(message.value).number(message.node).number(message.flags);
   writer.string(message.name).string(message.directory);
   std::vector<uint8_t> bytes = writer.finish();
   iovec part{bytes.data(), bytes.size()};
@@ -57,6 +57,7 @@ std::optional<LinkMessage> receiveLink(int socket) {
   message.kind = static_cast<LinkKind>(reader.number<uint32_t>());
   message.value = reader.number<uint32_t>();
   message.node = reader.number<uint64_t>();
+  message.flags = reader.number<uint64_t>();
   message.name = reader.string();
   message.directory = reader.string();
   reader.end();

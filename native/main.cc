@@ -107,18 +107,18 @@ std::string runAbort(int count, char** values) {
   return "{\"aborted\":" + jsonString(args.words[0]) + "}";
 }
 
-std::string stateOf(int count, char** values) {
-  const auto args = parse(count, values, 0, {"--state"}, {});
+std::string stateOf(const Arguments& args) {
   if (!args.has("--state")) throw Usage("--state DIR is missing");
   return args.one("--state");
 }
 
 std::string runGuardian(int count, char** values) {
-  return startGuardian(stateOf(count, values));
+  const auto args = parse(count, values, 0, {"--state"}, {"--no-resend"});
+  return startGuardian(stateOf(args), {.resend = !args.has("--no-resend")});
 }
 
 std::string runStop(int count, char** values) {
-  return stopGuardian(stateOf(count, values));
+  return stopGuardian(stateOf(parse(count, values, 0, {"--state"}, {})));
 }
 
 std::string runWorkerJob(int count, char** values) {

@@ -13,8 +13,6 @@
 
 namespace {
 
-constexpr uint32_t kDefaultReadDeadlineMs = 30000;  // until control sends SETTINGS
-
 // Two per CPU: a thread may wait for the disk. Misses hold no thread.
 unsigned sessionThreads() {
   return std::clamp(2 * std::thread::hardware_concurrency(), 4u, 16u);
@@ -31,11 +29,12 @@ class LateFetcher final : public Fetcher {
 
 struct Worker {
   Counters counters;
+  Slots slots{kWorkerSlotsFd};
   Spare spare;
   LateFetcher fetcher;
   Registry registry{spare, counters};
   Waits waits{fetcher, counters};
-  Session session{kWorkerDeviceFd, registry, waits, counters};
+  Session session{kWorkerDeviceFd, slots, registry, waits, counters};
 };
 
 void takeBack(Worker& worker, LinkMessage& message) {
@@ -52,6 +51,7 @@ LinkMessage takeTables(Worker& worker) {
     if (!message) throw Failure(EPIPE, "the guardian is gone");
     if (message->kind == LinkKind::kStart) return std::move(*message);
     if (message->kind == LinkKind::kTable) takeBack(worker, *message);
+    if (message->kind == LinkKind::kDeadline) worker.session.setReadDeadline(message->value);
   }
 }
 
@@ -67,15 +67,14 @@ void runWorker() {
 
   auto& worker = *new Worker;
   const LinkMessage start = takeTables(worker);
-  if (start.node == 1) worker.waits.drain();
+  if ((start.flags & kStartDrained) != 0) worker.waits.drain();
   auto* control = new Control(kWorkerListenerFd, {start.value, kWorkerLinkFd}, worker.registry, worker.waits, worker.session,
                               worker.counters);
   worker.fetcher.target = control;
-  worker.session.setReadDeadline(kDefaultReadDeadlineMs);
-  worker.session.resend();
+  worker.session.recover((start.flags & kStartResends) != 0);
   startThread("control", [control] { control->run(); });
   for (unsigned index = 1; index < sessionThreads(); index++) startThread("fuse", [&worker] { worker.session.run(); });
-  sendLink(kWorkerLinkFd, {LinkKind::kReady, 0, 0, "", "", Fd()});
+  sendLink(kWorkerLinkFd, {.kind = LinkKind::kReady});
   worker.session.run();
   ::_exit(kConnectionGone);
 }

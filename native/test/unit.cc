@@ -24,6 +24,7 @@ std::vector<uint8_t> pattern(size_t size, uint32_t seed) {
 
 int main() {
   testParsers();
+  testSlots();
   testStores();
   std::printf("%d checks, %d failed\n", checks, failures);
   return failures == 0 ? 0 : 1;

@@ -20,4 +20,5 @@ int errorOf(Action action) {
 }
 
 void testParsers();
+void testSlots();
 void testStores();

@@ -16,10 +16,10 @@ const startOf = (file: TestFile, chunk: number): number => file.chunks[chunk]?.d
 const perChunk = (file: TestFile, from: number, to: number): Range[] =>
   Array.from({ length: to - from }, (_, index) => [file, startOf(file, from + index), 4096])
 
-suite('a killed worker', () => {
+suite.each([['can', true], ['cannot', false]])('a killed worker, where the kernel %s resend,', (_, resend) => {
   let plane: DataPlaneFixture
 
-  beforeEach(async () => { plane = await DataPlaneFixture.start() })
+  beforeEach(async () => { plane = await DataPlaneFixture.start(30_000, { resend }) })
   afterEach(async () => { await plane[Symbol.asyncDispose]() })
 
   test('costs no failed read and no second fetch, with uncached reads provably unanswered', async () => {

@@ -54,9 +54,11 @@ export class DataPlaneFixture {
     this.plane = plane
   }
 
-  static async start (readDeadlineMs = 30_000): Promise<DataPlaneFixture> {
+  /** `resend: false`: as on a kernel before 6.9, which cannot. */
+  static async start (readDeadlineMs = 30_000, { resend = true } = {}): Promise<DataPlaneFixture> {
     const native = await nativeUnderTest()
     const state = mkdtempSync(join(tmpdir(), 'dp-'))
+    if (!resend) await native.run(['guardian', '--state', state, '--no-resend'])
     const plane = await DataPlane.connect({ state, native, readDeadlineMs, log: silentLog })
     const fixture = new DataPlaneFixture(state, native, plane)
     fixture.#listen()
