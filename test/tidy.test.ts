@@ -23,6 +23,7 @@ const FENCES: Readonly<Record<string, readonly string[]>> = {
   '@helia/unixfs': ['ipfs/', 'publish/'],
   '@ipld/car': ['ipfs/', 'publish/', 'http/'],
   commander: ['cli/'],
+  'fuse-native': ['mount/'],
   helia: ['ipfs/'],
   multiformats: [''],
   'node:sqlite': ['snapshots/', 'cache/'],

@@ -147,3 +147,13 @@ export const TABLE_PART_BYTES = 8 * MiB // of one ADD_PART: keeps both ends' buf
 export const SUPPLY_BYTES_IN_FLIGHT = 32 * MiB // supplied and not yet acknowledged: kept to be sent again to a new worker
 export const DATA_PLANE_DEADLINE_MS = 30_000 // of one request to the worker, reconnecting included
 export const DATA_PLANE_RECONNECT_MS = 20 // a worker is replaced within about as much
+
+// The driver fuse
+export const FUSE_CACHE_SECONDS = 31_536_000 // names and attributes of a layer never change
+export const FUSE_BACKGROUND_MAX = 16 // reads of one mount that the kernel sends at once; each keeps a thread of libfuse
+export const TREE_SERVER_THREADS = 128 // reads of all mounts that wait at once, eight mounts' full share
+export const TREE_SERVER_START_MS = 20_000 // Node starts in 0.3 s, on a machine with nothing else to do
+export const TREE_SERVER_CALL_MS = 30_000 // one mount: a tree of a million entries is decoded first
+export const TREE_SERVER_DIAL_MS = 25 // between tries while it starts or ends
+export const TREE_SERVER_TICK_MS = 2_000 // how soon it sees that others unmounted a tree of it
+export const TREE_SERVER_IDLE_TICKS = 5 // after so many without a mount it ends

@@ -25,7 +25,7 @@ export const configSchema = z.strictObject({
   state: path.default('/run/ipfs-snapshotter'),
   grpc: z.strictObject({ address: path.optional() }).prefault({}),
   containerd: z.strictObject({ address: path.default('/run/containerd/containerd.sock') }).prefault({}),
-  mount: z.strictObject({ driver: z.enum(['auto', 'erofs', 'erofs-loop']).default('auto') }).prefault({}),
+  mount: z.strictObject({ driver: z.enum(['auto', 'erofs', 'erofs-loop', 'fuse']).default('auto') }).prefault({}),
   cache: z.strictObject({
     max_size: size.default(20 * 2 ** 30),
     key: z.enum(['disk', 'boot']).default('disk')

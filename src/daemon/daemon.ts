@@ -12,6 +12,7 @@ import { serveSnapshots } from '../grpc/server.ts'
 import { type ControlHandler, serveControl } from '../http/control-server.ts'
 import { DataPlane } from '../mount/data-plane.ts'
 import { erofsDriver, erofsLoopDriver } from '../mount/erofs-drivers.ts'
+import { fuseDriver } from '../mount/fuse-driver.ts'
 import { LayerMounts } from '../mount/layer-mounts.ts'
 import { NativeProgram } from '../mount/native-program.ts'
 import { chooseDriver } from '../mount/self-test.ts'
@@ -100,7 +101,7 @@ async function startMounting (config: Config, log: Log, undo: AsyncDisposableSta
     await supplier.answer(name, runs)
   })
 
-  const drivers = [erofsDriver({ state: config.state, dataPlane, native }), erofsLoopDriver({ state: config.state, dataPlane, native })]
+  const drivers = [erofsDriver, erofsLoopDriver, fuseDriver].map((make) => make({ state: config.state, dataPlane, native }))
   const driver = await chooseDriver(config.driver, drivers, { state: config.state, dataPlane, native, files, log })
   const mounts = new LayerMounts({ driver, drivers, dataPlane, supplier, log })
   undo.defer(() => { mounts.leave() })

@@ -7,6 +7,7 @@ import type { Config } from '../config/load.ts'
 import { callControl } from '../http/control-client.ts'
 import { takeSocket } from '../http/control-server.ts'
 import { NativeProgram } from '../mount/native-program.ts'
+import { TreeClient } from '../mount/tree-client.ts'
 import { controlSocketOf } from './daemon.ts'
 
 const EXIT_TRIES = 200
@@ -18,6 +19,7 @@ export async function stopEverything (config: Config, log: Log): Promise<void> {
   await endDaemon(controlSocketOf(config))
   // The layers lie below root, the data device below state: in this order, so that no mount keeps the other busy.
   await native.run(['umount-tree', join(config.root, 'snapshots')])
+  await new TreeClient(config.state).end() // it has files of the data device open
   await native.stopGuardian(config.state)
   await native.run(['umount-tree', config.state])
   // Whoever was killed left its socket.

@@ -4,8 +4,9 @@
 import { createHash } from 'node:crypto'
 import type { DataLayout, LayerIndex } from '../layer/layer-index.ts'
 import type { PlacedChunk } from './layer-table.ts'
+import { encodeTable } from './table.ts'
 
-export type DriverName = 'erofs' | 'erofs-loop'
+export type DriverName = 'erofs' | 'erofs-loop' | 'fuse'
 
 export interface MountableLayer {
   /** With implied directories resolved. */
@@ -26,9 +27,16 @@ export interface MountDriver {
   readonly mount: (layer: MountableLayer, target: string) => Promise<void>
   /** Also of a target that is not mounted. */
   readonly unmount: (target: string) => Promise<void>
+  /** False when nobody answers below a mounted target, though the data plane has its file. */
+  readonly serves: (target: string) => Promise<boolean>
 }
 
 /** 32 hex digits: stable over restarts, unique per target. */
 export function mountId (target: string): string {
   return createHash('sha256').update(target).digest('hex').slice(0, 32)
+}
+
+/** `prefix`: metadata at the start of the file, in whole blocks. */
+export function tableOf (layer: MountableLayer, prefix: Uint8Array): Uint8Array {
+  return encodeTable({ layerDigest: layer.digest, dataSize: layer.layout.size, chunks: layer.chunks, prefix })
 }

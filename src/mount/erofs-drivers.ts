@@ -1,16 +1,18 @@
 // Both EROFS drivers: the same inodes and data layout in two shapes. `erofs` (Linux ≥ 6.12): metadata in a ramfs file,
 // data in a file of our FUSE mount. `erofs-loop` (≥ 5.16): both in one FUSE file with a loop device on it.
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buildErofs } from '../erofs/build-erofs.ts'
 import type { DataPlane } from './data-plane.ts'
-import { type MountableLayer, type MountDriver, mountId } from './driver.ts'
-import { isMounted } from './mount-info.ts'
+import { type MountDriver, mountId, tableOf } from './driver.ts'
 import type { NativeProgram } from './native-program.ts'
-import { encodeTable } from './table.ts'
+import { unmountAll } from './unmount.ts'
 
 /** KiB that the kernel may read ahead in one mount: 128 makes five times the round trips (erofs-format.md §6). */
 const READAHEAD_KIB = 1024
+
+/** The kernel shows the tree; only reads need the data plane. */
+const BY_KERNEL = async (): Promise<boolean> => true
 
 interface Parts {
   readonly state: string
@@ -41,7 +43,8 @@ export function erofsDriver ({ state, dataPlane, native }: Parts): MountDriver {
       await dataPlane.removeFile(fileName(target))
       await unmountAll(native, target)
       await rm(metadataOf(target), { force: true })
-    }
+    },
+    serves: BY_KERNEL
   }
 }
 
@@ -63,15 +66,7 @@ export function erofsLoopDriver ({ state, dataPlane, native }: Parts): MountDriv
     unmount: async (target) => {
       await dataPlane.removeFile(fileName(target))
       await unmountAll(native, target)
-    }
+    },
+    serves: BY_KERNEL
   }
-}
-
-/** Also when nothing is mounted, or several mounts are stacked. The data plane has answered waiting reads before: an unmount blocks on them. */
-async function unmountAll (native: NativeProgram, target: string): Promise<void> {
-  while (isMounted(await readFile('/proc/self/mountinfo', 'utf8'), target)) await native.run(['umount', target])
-}
-
-function tableOf (layer: MountableLayer, prefix: Uint8Array): Uint8Array {
-  return encodeTable({ layerDigest: layer.digest, dataSize: layer.layout.size, chunks: layer.chunks, prefix })
 }

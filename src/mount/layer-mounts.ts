@@ -91,9 +91,11 @@ export class LayerMounts {
 
   /** @throws UNAVAILABLE when reads below `target` cannot be answered. */
   async check (target: string): Promise<void> {
-    if (!this.#mounted.has(target)) throw new SnapshotterError('UNAVAILABLE', `the lazy layer of ${target} is not mounted; see the daemon's log`)
+    const mounted = this.#mounted.get(target)
+    if (mounted === undefined) throw new SnapshotterError('UNAVAILABLE', `the lazy layer of ${target} is not mounted; see the daemon's log`)
     if (!this.#dataPlane.connected) throw new SnapshotterError('UNAVAILABLE', 'the data plane does not answer')
-    await Promise.resolve()
+    if (await mounted.driver.serves(target)) return
+    throw new SnapshotterError('UNAVAILABLE', `nobody serves the lazy layer of ${target} (driver ${mounted.driver.name}); restart the daemon`)
   }
 
   /** The layers that are mounted now, by the name of the file that serves each. */
@@ -118,7 +120,8 @@ export class LayerMounts {
   async #livingDriver (target: string): Promise<MountDriver | null> {
     if (!isMounted(await readFile('/proc/self/mountinfo', 'utf8'), target)) return null
     const served = await this.#dataPlane.list()
-    return this.#drivers.find((driver) => served.includes(driver.fileName(target))) ?? null
+    const driver = this.#drivers.find(({ fileName }) => served.includes(fileName(target)))
+    return driver !== undefined && await driver.serves(target) ? driver : null
   }
 
   async #unmountBy (drivers: readonly MountDriver[], target: string): Promise<void> {

@@ -30,13 +30,15 @@ export async function chooseDriver (wanted: DriverName | 'auto', candidates: rea
   for (const driver of candidates.filter(({ name }) => wanted === 'auto' || name === wanted)) {
     try {
       await selfTest(driver, parts)
-      parts.log.info({ driver: driver.name, wanted, rejected: reasons }, 'mount driver chosen by self-test')
+      const why = wanted === 'auto' ? 'the first that passed its self-test' : 'as configured; it passed its self-test'
+      parts.log.info({ driver: driver.name, wanted, rejected: reasons }, `mount driver ${driver.name}: ${why}`)
       return driver
     } catch (error) {
       reasons.push(`${driver.name}: ${asSnapshotterError(error).message}`)
     }
   }
-  throw new SnapshotterError('ENVIRONMENT', `no mount driver works here (${reasons.join('; ')}); Linux ≥ 5.16 with EROFS, FUSE and loop is needed`)
+  const which = wanted === 'auto' ? 'no mount driver works' : `the mount driver ${wanted} does not work`
+  throw new SnapshotterError('ENVIRONMENT', `${which} here (${reasons.join('; ')}); Linux ≥ 5.16 with EROFS, FUSE and loop is needed, or FUSE for driver fuse`)
 }
 
 async function selfTest (driver: MountDriver, { state, native, files }: Parts): Promise<void> {

@@ -33,7 +33,8 @@ suite('the self-test', () => {
       name: 'erofs',
       fileName: () => 'broken.data',
       mount: async () => { throw new SnapshotterError('ENVIRONMENT', 'this kernel mounts no files') },
-      unmount: async () => {}
+      unmount: async () => {},
+      serves: async () => true
     }
 
     await expect(choose(broken)).rejects.toMatchObject({ code: 'ENVIRONMENT', message: expect.stringContaining('(erofs: this kernel mounts no files)') })
@@ -56,7 +57,8 @@ suite('the self-test', () => {
     name,
     fileName: () => `${name}.data`,
     mount: async (_layer, target) => { for (const [path, content] of Object.entries(files)) writeFileSync(join(target, path), content) },
-    unmount: async () => {}
+    unmount: async () => {},
+    serves: async () => true
   })
   const GOOD = 'every byte of this was checked\n'
 

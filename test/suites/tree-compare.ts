@@ -24,6 +24,7 @@ export interface TreeEntry {
 }
 
 const SECOND = 1_000_000_000n
+const MILLISECOND = 1_000_000n
 
 export type Tree = ReadonlyMap<string, TreeEntry>
 
@@ -32,6 +33,8 @@ export interface CompareOptions {
   readonly ignoreMtimeOf?: readonly string[]
   /** For sources that round times to whole seconds: such a time may stand for any within a second of it. */
   readonly mtimeInSeconds?: boolean
+  /** What is compared shows times cut to milliseconds (the driver fuse). */
+  readonly mtimeInMilliseconds?: boolean
 }
 
 /** One line for each difference, at most `max`. Equal trees: an empty list. */
@@ -59,7 +62,8 @@ function compareEntries (is: TreeEntry, should: TreeEntry, path: string, options
   check('owner', `${is.uid}:${is.gid}`, `${should.uid}:${should.gid}`)
   if (options.ignoreMtimeOf?.includes(path) !== true) {
     const rounded = options.mtimeInSeconds === true && isWithinSecond(is.mtimeNs, should.mtimeNs)
-    check('mtime', rounded ? should.mtimeNs : is.mtimeNs, should.mtimeNs)
+    const cut = options.mtimeInMilliseconds === true ? should.mtimeNs - should.mtimeNs % MILLISECOND : should.mtimeNs
+    check('mtime', rounded ? cut : is.mtimeNs, cut)
   }
   for (const field of ['size', 'links', 'sha256', 'target', 'device'] as const) check(field, is[field], should[field])
   check('same file', is.sameFileAs ?? 'none', should.sameFileAs ?? 'none')

@@ -1,0 +1,53 @@
+// The driver `fuse`: the whole tree through fuse-native in a process beside the daemon, from the inode table that the
+// EROFS builder gets, bytes from the worker's file. For kernels without EROFS, and to compare the other drivers with.
+// When that process dies its mounts answer ENOTCONN until the next `serve` makes them anew. Times are cut to milliseconds,
+// ACLs are shown and not enforced, names must be UTF-8.
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { encodeIndex } from '../layer/index-codec.ts'
+import type { LayerIndex } from '../layer/layer-index.ts'
+import type { DataPlane } from './data-plane.ts'
+import { type MountDriver, mountId, tableOf } from './driver.ts'
+import type { NativeProgram } from './native-program.ts'
+import { TreeClient } from './tree-client.ts'
+import { unmountAll } from './unmount.ts'
+
+interface Parts {
+  readonly state: string
+  readonly dataPlane: DataPlane
+  readonly native: NativeProgram
+}
+
+export function fuseDriver ({ state, dataPlane, native }: Parts): MountDriver {
+  const trees = new TreeClient(state)
+  const fileName = (target: string): string => `${mountId(target)}.fuse`
+  const unmount = async (target: string): Promise<void> => {
+    await dataPlane.removeFile(fileName(target))
+    await unmountAll(native, target)
+    await trees.forget(target)
+  }
+  return {
+    name: 'fuse',
+    fileName,
+    mount: async (layer, target) => {
+      const tree = join(state, 'meta', `${mountId(target)}.tree`) // ramfs: nobody but us writes there
+      await dataPlane.addFile(fileName(target), layer.cacheFolder, tableOf(layer, new Uint8Array(0)))
+      try {
+        await writeFile(tree, encodeIndex(withoutChunks(layer.index)), { mode: 0o600 })
+        await trees.mount(target, tree, join(state, 'data', fileName(target)))
+      } catch (error) {
+        await unmount(target)
+        throw error
+      } finally {
+        await rm(tree, { force: true })
+      }
+    },
+    unmount,
+    serves: async (target) => (await trees.targets()).includes(target)
+  }
+}
+
+/** Where chunks are is the worker's business. */
+function withoutChunks (index: LayerIndex): LayerIndex {
+  return { ...index, inodes: index.inodes.map((inode) => ({ ...inode, firstChunk: 0, chunkCount: 0 })), chunks: [] }
+}
