@@ -22,9 +22,16 @@ void Connections::post(uint64_t id, std::vector<uint8_t> frame) {
   {
     const std::lock_guard lock(mutex_);
     const auto found = connections_.find(id);
-    if (found == connections_.end()) return;
-    found->second.outBytes += frame.size();
-    found->second.out.push_back(std::move(frame));
+    if (found == connections_.end() || found->second.doomed) return;
+    Connection& connection = found->second;
+    // Counted here, not when the socket moves: whoever asks without reading shall not fill our memory meanwhile.
+    connection.doomed = connection.outBytes + frame.size() > kOutMax;
+    if (connection.doomed) {
+      connection.out.clear();
+    } else {
+      connection.outBytes += frame.size();
+      connection.out.push_back(std::move(frame));
+    }
   }
   wake();
 }
@@ -37,6 +44,7 @@ void Connections::wake() {
 bool Connections::wait(int timeoutMs, int other, bool readFrames) {
   std::vector<pollfd> polls = {{other, POLLIN, 0}, {wake_.get(), POLLIN, 0}, {listener_, POLLIN, 0}};
   std::vector<uint64_t> ids;
+  closeDoomed();
   {
     const std::lock_guard lock(mutex_);
     if (connections_.size() >= kConnectionsMax) polls[2].events = 0;
@@ -56,7 +64,7 @@ bool Connections::wait(int timeoutMs, int other, bool readFrames) {
     const auto found = connections_.find(ids[index]);
     if (found == connections_.end()) continue;
     Connection& connection = found->second;
-    bool alive = connection.outBytes <= kOutMax;
+    bool alive = !connection.doomed;
     if ((events & POLLOUT) != 0) alive = alive && flush(connection);
     if ((events & POLLIN) != 0) alive = alive && receive(connection);
     else if ((events & (POLLHUP | POLLERR)) != 0) alive = false;
@@ -65,6 +73,16 @@ bool Connections::wait(int timeoutMs, int other, bool readFrames) {
   }
   if ((polls[2].revents & POLLIN) != 0) acceptOne();
   return (polls[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0;
+}
+
+void Connections::closeDoomed() {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(connections_, [&](const auto& entry) {
+    if (!entry.second.doomed) return false;
+    logEvent("a client does not read what it asked for, closing");
+    closed_.push_back(entry.first);
+    return true;
+  });
 }
 
 void Connections::acceptOne() {

@@ -45,9 +45,11 @@ class Connections {
     std::deque<std::vector<uint8_t>> out;
     size_t outOffset = 0;
     size_t outBytes = 0;
+    bool doomed = false;  // more waits to be sent than we keep
   };
 
   void acceptOne();
+  void closeDoomed();
   bool receive(Connection& connection);
   bool receiveLength(Connection& connection);
   bool receiveBody(Connection& connection);

@@ -1,6 +1,7 @@
 // Implementation of supply.hh: PROTOCOL frame 8.
 #include "supply.hh"
 
+#include "budget.hh"
 #include "inflate.hh"
 
 #include <algorithm>
@@ -8,6 +9,9 @@
 namespace {
 
 enum Encoding : uint8_t { kRaw = 0, kGzip = 1 };
+
+// A hostile TOC may place a chunk 64 MiB inside its member: not for each supplying thread at a time.
+Budget inflating(96 * 1024 * 1024);
 
 struct Supply {
   FilePtr file;
@@ -58,6 +62,7 @@ SupplyResult accept(const Supply& supply, Waits& waits) {
     if (supply.payload.size() == needed) return keepChunks(supply, supply.payload, waits);
     return rejected(supply, std::to_string(supply.payload.size()) + " bytes where " + std::to_string(needed) + " belong");
   }
+  const Budget::Share share(inflating, needed);
   const auto inflated = inflateGzip(supply.payload, needed);
   if (inflated.empty()) return rejected(supply, "not a gzip member of at least " + std::to_string(needed) + " bytes");
   return keepChunks(supply, inflated, waits);

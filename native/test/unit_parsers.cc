@@ -103,6 +103,9 @@ void testBackPressure() {
   check(!connections.takeFrame(connection, received), "and is not handed out");
   for (int round = 0; round < 5; round++) connections.wait(0, -1, true);
   check(connections.takeFrame(connection, received) && received.id == 3 && received.body().size() == 100000, "room: it arrives");
+  for (int answer = 0; answer < 400; answer++) connections.post(connection, std::vector<uint8_t>(1024 * 1024));
+  connections.wait(0, -1, true);
+  check(connections.takeClosed() == std::vector{connection}, "a client that reads nothing is closed, its answers are not kept");
   ::unlink(path.c_str());
 }
 
