@@ -7,10 +7,13 @@ import { run } from './run.ts'
 /** What strace of the program does not see: containerd and runc look users up, the kernel loads the program's interpreter. */
 const READ_BY_OTHERS = ['/etc/passwd', '/etc/group', '/lib64/ld-linux-x86-64.so.2', '/lib/ld-linux-aarch64.so.1']
 const LINKS_MAX = 40 // as the kernel's ELOOP
+/** In its own mount and network namespace, as a container is: nothing of it outlives the run. */
+export const WITH_DEVICES = 'mkdir -p "$0/dev" && mount --rbind /dev "$0/dev" && exec "$@"'
 
 /** Writes one path a line, in the order of first use; returns how many. */
 export async function recordPrefetchList (rootfs: string, program: readonly string[], file: string): Promise<number> {
-  const trace = await run('strace', ['-f', '-qq', '-s', '4096', '-e', 'trace=open,openat,execve', 'chroot', rootfs, ...program], { timeoutMs: 120_000 })
+  const strace = ['strace', '-f', '-qq', '-s', '4096', '-e', 'trace=open,openat,execve', 'chroot', rootfs, ...program]
+  const trace = await run('unshare', ['-m', '-n', 'sh', '-c', WITH_DEVICES, rootfs, ...strace], { timeoutMs: 120_000 })
   const opened = new Set<string>()
   const traced = trace.stderr.split('\n').map((line) => /(?:openat\([A-Z_]+, |open\(|execve\()"(\/[^"]+)".*\)\s+= \d+/.exec(line)?.[1] ?? '/proc')
   for (const path of [...READ_BY_OTHERS, ...traced]) {

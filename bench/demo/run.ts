@@ -9,11 +9,13 @@ export async function run (command: string, args: readonly string[], options: {
   readonly timeoutMs?: number
   /** Return instead of throwing when the exit code is not 0. */
   readonly mayFail?: boolean
+  /** Ends the program. */
+  readonly signal?: AbortSignal
   /** Sees stdout as it comes. */
   readonly onStdout?: (text: string) => void
 } = {}): Promise<Finished> {
   return await new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: options.cwd, env: options.env ?? process.env, stdio: ['ignore', 'pipe', 'pipe'], timeout: options.timeoutMs })
+    const child = spawn(command, args, { cwd: options.cwd, env: options.env ?? process.env, stdio: ['ignore', 'pipe', 'pipe'], timeout: options.timeoutMs, signal: options.signal })
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text; options.onStdout?.(text) })

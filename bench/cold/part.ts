@@ -1,0 +1,109 @@
+// Cold start: from `pull` to the container's first line, for every image, link and contender; runs of one image and link
+// in random order. Tells how each did as a share of containerd's full pull of the same image over the same line.
+import { Cleanup } from '../demo/cleanup.ts'
+import { RECIPES } from '../images/catalogue.ts'
+import { storedImage, type StoredImage } from '../images/image-store.ts'
+import { startPacingProxy } from '../pacing-proxy.ts'
+import type { BenchContext, Part } from '../part.ts'
+import { seededRandom, shuffled } from '../statistics.ts'
+import type { Contender, Source } from './contender.ts'
+import { fullPull, UNPACKED } from './full-pull.ts'
+import { type Link, LINKS } from './links.ts'
+import { type Line, type Measurement, measureRun } from './measure.ts'
+import { ours } from './ours.ts'
+import { type Cell, cellsOf, resultOf } from './report.ts'
+
+const CONTENDERS: readonly Contender[] = [
+  ours('ours-list', 'this project, eStargz with a prefetch list of one run', true, (image) => ['--prefetch-list', image.prefetchList]),
+  ours('ours', 'this project, eStargz without a list', true, () => []),
+  ours('ours-keep', 'this project, plain gzip image unchanged: pulled whole, as any plain layer', false, () => ['--format', 'keep']),
+  fullPull
+]
+
+interface Taking { readonly contender: Contender, readonly source: Source, readonly line: Line }
+
+export const part: Part = {
+  name: 'cold',
+  run: async (context) => {
+    const images = chosen('image', RECIPES, context.images)
+    const links = chosen('link', LINKS, context.links)
+    const { present, absent } = await contenders(context)
+    const random = seededRandom(context.seed)
+    const cells: Cell[] = []
+    const stored: StoredImage[] = []
+    for (const recipe of images) {
+      if (context.signal.aborted) break
+      const image = await storedImage(context.cache, recipe, context.say)
+      stored.push(image)
+      const cleanup = new Cleanup()
+      context.cleanup.add(`end what ${recipe.name} started`, async () => { await cleanup.run() })
+      try {
+        const sources = await Promise.all(present.map(async (contender) => ({ contender, source: await contender.source(image, context, cleanup) })))
+        for (const link of links) cells.push(...await measureGroup(image, link, sources, random, context))
+      } finally {
+        await cleanup.run()
+      }
+    }
+    return resultOf(cells, { images: stored, links, contenders: present, absent })
+  }
+}
+
+async function measureGroup (
+  image: StoredImage, link: Link, sources: ReadonlyArray<Omit<Taking, 'line'>>, random: () => number, context: BenchContext
+): Promise<Cell[]> {
+  const cleanup = new Cleanup()
+  context.cleanup.add('close the line', async () => { await cleanup.run() })
+  const measurements: Measurement[] = []
+  const errors = new Map<string, string>()
+  try {
+    const taking = await Promise.all(sources.map(async ({ contender, source }) => ({ contender, source, line: await openLine(source, link, cleanup) })))
+    const order = shuffled(taking.flatMap((each) => Array.from({ length: context.runs }, (_, run) => ({ ...each, run }))), random)
+    for (const { contender, source, line, run } of order) {
+      if (context.signal.aborted) break
+      const label = `${image.recipe.name}-${link.name}-${contender.name}-${run + 1}`
+      try {
+        const found = await measureRun(contender, image, source, line, context, label)
+        measurements.push(...found)
+        context.say(`  ${label}: ${found.map(({ contender: name, ms, bytes }) => `${name} ${Math.round(ms)} ms${bytes > 0 ? `, ${(bytes / 1e6).toFixed(1)} MB` : ''}`).join('; ')}`)
+      } catch (error) {
+        const line = (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? ''
+        errors.set(contender.name, line)
+        context.say(`  ${label} FAILED: ${line}`)
+      }
+    }
+  } finally {
+    await cleanup.run()
+  }
+  return cellsOf(image.recipe.name, link.name, measurements, errors)
+}
+
+async function openLine (source: Source, link: Link, cleanup: Cleanup): Promise<Line> {
+  const requests: string[] = []
+  const began = performance.now()
+  const proxy = await startPacingProxy({
+    target: source.url, rttMs: link.rttMs, bytesPerSecond: link.bytesPerSecond, onRequest: (line) => { requests.push(`${Math.round(performance.now() - began)} ${line}`) }
+  })
+  cleanup.add('close the line', async () => { await proxy.close() })
+  return { proxy, requests }
+}
+
+async function contenders (context: BenchContext): Promise<{ present: Contender[], absent: Array<{ name: string, why: string }> }> {
+  const wanted = context.contenders.map((name) => name === UNPACKED ? fullPull.name : name)
+  const present: Contender[] = []
+  const absent: Array<{ name: string, why: string }> = []
+  for (const contender of chosen('contender', CONTENDERS, wanted)) {
+    const why = await contender.absent(context)
+    if (why === null) present.push(contender)
+    else {
+      absent.push({ name: contender.name, why })
+      context.say(`absent: ${contender.name}: ${why}`)
+    }
+  }
+  return { present, absent }
+}
+
+function chosen<Named extends { readonly name: string }> (what: string, all: readonly Named[], names: readonly string[]): readonly Named[] {
+  const unknown = names.filter((name) => !all.some((each) => each.name === name))
+  if (unknown.length > 0) throw new Error(`no such ${what}: ${unknown.join(', ')}; there are ${all.map(({ name }) => name).join(', ')}`)
+  return names.length === 0 ? all : all.filter(({ name }) => names.includes(name))
+}
