@@ -10,12 +10,15 @@ import { readManifest } from '../oci/manifest-document.ts'
 import { isIndexType, isManifestType, refuseType } from '../oci/media-types.ts'
 import { checkLayoutFile, directoryShape, documentShape, type FileShape, looksLikeDocument } from '../oci/root-shape.ts'
 import { parseStrictJson } from '../oci/strict-json.ts'
-import { CODE_RAW } from '../verify/cid.ts'
+import { CODE_RAW, rawCidOf } from '../verify/cid.ts'
 import { type Digest, digestOf, isDigest } from '../verify/digest.ts'
-import { type VerifiedBytes, verifyDigest } from '../verify/verified-bytes.ts'
+import { type VerifiedBytes, verifyBlock, verifyDigest } from '../verify/verified-bytes.ts'
 import { blobDirectory, BlobFinder } from './blob-finder.ts'
 import { naming, type ResolveContext } from './context.ts'
 import type { VerifiedDocument } from './plan.ts'
+
+const USUAL_LAYOUT = Buffer.from('{"imageLayoutVersion":"1.0.0"}')
+const USUAL_LAYOUT_CID = rawCidOf(digestOf(USUAL_LAYOUT))
 
 export interface Root {
   readonly shape: 'layout' | 'descriptor' | 'index' | 'manifest' | 'ipdr'
@@ -29,12 +32,18 @@ export interface Root {
  * @throws NOT_OCI, LIMIT_EXCEEDED, DIGEST_MISMATCH, MEDIA_TYPE_UNSUPPORTED, REF_INVALID, and what the sources throw.
  */
 export async function openRoot (cid: CID, pinned: Digest | null, context: ResolveContext): Promise<Root> {
+  if (cid.code !== CODE_RAW) guessLayout(cid, context)
   const entries = cid.code === CODE_RAW ? null : await listRoot(cid, context)
   if (entries === null) return await openFileRoot(cid, context)
   const files = new Map(entries.map((entry) => [entry.name, entry.cid]))
   return directoryShape(entries, context.root) === 'layout'
     ? await openLayout(files, context)
     : await openIpdr(files, pinned, context)
+}
+
+/** Most roots are layouts: what the walk will ask for first comes with the root, in its round trip. A wrong guess is not noticed. */
+function guessLayout (cid: CID, { blocks, signal }: ResolveContext): void {
+  for (const path of [['blobs', 'sha256'], ['index.json']]) blocks.resolvePath(cid, path, { signal }).catch(() => {})
 }
 
 async function listRoot (cid: CID, { blocks, signal, root }: ResolveContext): Promise<DirectoryEntry[] | null> {
@@ -51,16 +60,21 @@ function asNotOci (error: unknown, root: string): unknown {
   return new SnapshotterError('NOT_OCI', `${root} is no UnixFS file or directory (${messageOf(error)})`, {}, { cause: error })
 }
 
-/** (a) One round trip for index.json, oci-layout and blobs together, one more for blobs/sha256. */
+/** (a) All of it came with the root where the guess was right; else one round trip, and one more for blobs/sha256. */
 async function openLayout (files: ReadonlyMap<string, CID>, context: ResolveContext): Promise<Root> {
   const [index, layout, blobs] = await Promise.all([
     readSmall(files.get('index.json'), 'index.json', context),
-    readSmall(files.get('oci-layout'), 'oci-layout', context),
+    readLayoutFile(files.get('oci-layout'), context),
     layoutBlobs(files.get('blobs'), context)
   ])
   checkLayoutFile(layout, `oci-layout of ${context.root}`)
   const { mediaType } = readIndex(index, null, `index.json of ${context.root}`)
   return { shape: 'layout', document: { mediaType, digest: digestOf(index), bytes: index }, finder: new BlobFinder(context, blobs) }
+}
+
+/** Nearly always the same 30 bytes: then the CID says so, and nothing is fetched. */
+async function readLayoutFile (cid: CID | undefined, context: ResolveContext): Promise<VerifiedBytes> {
+  return cid?.equals(USUAL_LAYOUT_CID) === true ? verifyBlock(cid, USUAL_LAYOUT, 'its own CID') : await readSmall(cid, 'oci-layout', context)
 }
 
 async function layoutBlobs (blobs: CID | undefined, context: ResolveContext): Promise<Map<string, CID>> {

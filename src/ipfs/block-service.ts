@@ -6,8 +6,8 @@ import { GATEWAY_TIMEOUT_MS, RANGE_BYTES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { CODE_DAG_PB } from '../verify/cid.ts'
 import { type VerifiedBytes, verifiedConcat } from '../verify/verified-bytes.ts'
-import type { BlockSource } from './block-source.ts'
-import type { BlockService, DirectoryEntry, SourceConfig, SourceStatus, UnixfsFile, Waits } from './blocks.ts'
+import type { BlockSource, Need } from './block-source.ts'
+import type { BlockService, ByteRange, DirectoryEntry, SourceConfig, SourceStatus, UnixfsFile, Waits } from './blocks.ts'
 import { CarFileSource } from './car-file-source.ts'
 import { listDirectory, resolvePath } from './directory.ts'
 import { Exchange, singleNeed } from './exchange.ts'
@@ -62,9 +62,18 @@ class Service implements BlockService {
     }
   }
 
-  async openFile (cid: CID, waits: Waits = {}): Promise<UnixfsFile> {
-    const bytes = await this.get(cid, waits)
-    return new OpenFile(this.#exchange, { cid, node: decodeFileNode(cid, bytes) })
+  async openFile (cid: CID, waits: Waits = {}, ahead: readonly ByteRange[] = []): Promise<UnixfsFile> {
+    const session = new Session(this.#exchange, waits)
+    try {
+      for (const range of cid.code === CODE_DAG_PB ? ahead : []) {
+        const whole: Need = { cid, base: 0, size: range.to, ...range, deep: true }
+        session.request([whole], { ...rangePlan(cid, range), keep: () => true, share: true })
+      }
+      session.request([singleNeed(cid)])
+      return new OpenFile(this.#exchange, { cid, node: decodeFileNode(cid, await session.wait(cid)) })
+    } finally {
+      session.leave()
+    }
   }
 
   async readAll (cid: CID, maxBytes: number, waits: Waits = {}): Promise<VerifiedBytes> {

@@ -12,12 +12,21 @@ export interface Waits {
   readonly keep?: boolean | undefined
 }
 
+/** Bytes [from, to) of a file. */
+export interface ByteRange {
+  readonly from: number
+  readonly to: number
+}
+
 /** Verified blocks from several sources in order, with failover. */
 export interface BlockService {
   /** @throws ROOT_NOT_FOUND, ROOT_UNREACHABLE, GATEWAY_*, BLOCK_*, CID_UNSUPPORTED: with the sources tried. */
   get: (cid: CID, waits?: Waits) => Promise<VerifiedBytes>
-  /** Opens a UnixFS file (or a raw block) for range reads; plans byte range → leaf CIDs once per file. */
-  openFile: (cid: CID, waits?: Waits) => Promise<UnixfsFile>
+  /**
+   * Opens a UnixFS file (or a raw block) for range reads; plans byte range → leaf CIDs once per file. The ranges in `ahead`
+   * travel with the root, in one round trip: they stay in memory (bounded) for the reads that will follow at once.
+   */
+  openFile: (cid: CID, waits?: Waits, ahead?: readonly ByteRange[]) => Promise<UnixfsFile>
   /** A small file whole. @throws LIMIT_EXCEEDED when it is longer than `maxBytes`. */
   readAll: (cid: CID, maxBytes: number, waits?: Waits) => Promise<VerifiedBytes>
   /** A directory's entries (HAMT shards walked), or null when the CID is no UnixFS directory. */

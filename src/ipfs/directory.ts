@@ -49,7 +49,7 @@ export async function resolvePath (exchange: Exchange, root: CID, names: readonl
   try {
     let cid = root
     for (const [depth, name] of names.entries()) {
-      session.request([step(cid, depth)], plan)
+      session.request([step(cid, depth)], depth === 0 ? { ...plan, share: true } : plan)
       const directory = decodeDirectory(cid, await session.wait(cid))
       if (directory === null) return null
       const child = directory.prefix === null

@@ -1,6 +1,6 @@
 // Who waits for which block. Each missing block is fetched once however many readers want it; a job fetches a list of
 // blocks through the sources and lives as long as somebody waits for it. A foreground reader takes a block over from a
-// background job that has not begun.
+// background job that has not begun. Only a plan that says `share` has its first block fetched beside another job's.
 import type { CID } from 'multiformats/cid'
 import type { Clock } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
@@ -21,6 +21,8 @@ export interface JobPlan {
   readonly target: CarTarget | null
   readonly expand: (need: Need, bytes: VerifiedBytes) => Need[]
   readonly keep: (need: Need) => boolean
+  /** Its CAR starts with a block that another job fetches already: send it all the same, since the rest cannot be named yet. */
+  readonly share?: boolean | undefined
 }
 
 export const SINGLE_BLOCK: JobPlan = { target: null, expand: () => [], keep: () => true }
@@ -31,17 +33,17 @@ export function singleNeed (cid: CID): Need {
 
 export class Want {
   readonly key: BlockKey
-  readonly need: Need
+  readonly cid: CID
   readonly arrival: Promise<VerifiedBytes>
   readonly settle: { readonly resolve: (bytes: VerifiedBytes) => void, readonly reject: (error: unknown) => void }
-  job: Job
+  /** Who fetches it: one, or several whose CARs start with it. */
+  readonly jobs = new Set<Job>()
   value: VerifiedBytes | undefined
   readers = 0
 
-  constructor (key: BlockKey, need: Need, job: Job) {
+  constructor (key: BlockKey, cid: CID) {
     this.key = key
-    this.need = need
-    this.job = job
+    this.cid = cid
     const { promise, resolve, reject } = Promise.withResolvers<VerifiedBytes>()
     promise.catch(() => {}) // readers hear of it; a block without readers may fail in silence
     this.arrival = promise
@@ -52,7 +54,7 @@ export class Want {
 export class Job implements WantList {
   readonly #exchange: Exchange
   readonly #plan: JobPlan
-  readonly #missing = new Map<BlockKey, Want>()
+  readonly #missing = new Map<BlockKey, { readonly want: Want, readonly need: Need }>()
   /** Also the ones that arrived: the owner may not have looked at them yet. */
   readonly wants = new Map<BlockKey, Want>()
   readonly attempts: Attempt[] = []
@@ -60,6 +62,8 @@ export class Job implements WantList {
   readonly priority: Priority
   owned = true
   begun = false
+  /** Settles when nothing is under way any more; never rejects. */
+  ended: Promise<void> = Promise.resolve()
   delivered = 0
 
   constructor (exchange: Exchange, plan: JobPlan, priority: Priority) {
@@ -72,6 +76,10 @@ export class Job implements WantList {
     return this.#plan.target
   }
 
+  get shares (): boolean {
+    return this.#plan.share === true
+  }
+
   get size (): number {
     return this.#missing.size
   }
@@ -79,7 +87,7 @@ export class Job implements WantList {
   get what (): string {
     const [first] = this.#missing.values()
     const root = this.target?.root
-    const block = first?.need.cid.toString() ?? 'nothing'
+    const block = first?.want.cid.toString() ?? 'nothing'
     const of = root === undefined || root.toString() === block ? '' : ` of ${[root.toString(), ...this.target?.names ?? []].join('/')}`
     return `block ${block}${of}${this.size > 1 ? ` and ${this.size - 1} more` : ''}`
   }
@@ -89,47 +97,71 @@ export class Job implements WantList {
   }
 
   wanted (key: BlockKey): CID | undefined {
-    return this.#missing.get(key)?.need.cid
+    return this.#missing.get(key)?.want.cid
   }
 
   begin (): void {
     this.begun = true
   }
 
-  add (want: Want): void {
-    want.job = this
-    this.#missing.set(want.key, want)
+  add (want: Want, need: Need): void {
+    want.jobs.add(this)
+    this.#missing.set(want.key, { want, need })
     this.wants.set(want.key, want)
   }
 
-  /** Another job fetches it now. */
-  cede (want: Want): void {
-    this.#missing.delete(want.key)
+  /** Takes what nobody began to fetch yet into this job's hands. */
+  takeOver (want: Want, need: Need): void {
+    for (const job of want.jobs) job.#missing.delete(want.key)
+    want.jobs.clear()
+    this.add(want, need)
   }
 
   accept (key: BlockKey, bytes: VerifiedBytes): void {
-    const want = this.#missing.get(key)
+    const want = this.#missing.get(key)?.want
     if (want === undefined) return
+    const jobs = [...want.jobs]
+    want.jobs.clear()
+    // Readers go on in a later microtask: they find what follows from this block already on its way.
+    this.#exchange.arrived(want, bytes, jobs.some((job) => job.#keeps(key)))
+    for (const job of jobs) {
+      job.#arrived(key, bytes)
+      if (job !== this && job.size === 0) job.controller.abort(new SnapshotterError('CANCELLED', 'all of it came another way'))
+    }
+  }
+
+  #keeps (key: BlockKey): boolean {
+    const missing = this.#missing.get(key)
+    return missing !== undefined && this.#plan.keep(missing.need)
+  }
+
+  #arrived (key: BlockKey, bytes: VerifiedBytes): void {
+    const missing = this.#missing.get(key)
+    if (missing === undefined) return
     this.#missing.delete(key)
     this.delivered++
-    // Readers go on in a later microtask: they find what follows from this block already on its way.
-    this.#exchange.arrived(want, bytes, this.#plan.keep(want.need))
-    for (const need of this.#expand(want.need, bytes)) {
+    for (const need of this.#expand(missing.need, bytes)) {
       if (this.wants.size >= RANGE_BLOCKS_MAX) return // a reader's walk refuses so many, but may come later than the nodes
       // What came is in the owner's hands: CARs without repeats will not bring it again.
-      if (!this.wants.has(keyOf(need.cid))) this.#exchange.claim(need, this)
+      const key = keyOf(need.cid)
+      if (this.wants.has(key) || this.#exchange.claim(need, this) !== undefined) continue
+      const running = this.shares ? this.#exchange.inFlight(key) : undefined
+      if (running !== undefined) this.add(running, need)
     }
   }
 
   fail (error: unknown): void {
-    for (const want of this.#missing.values()) this.#exchange.failed(want, error)
+    for (const { want } of this.#missing.values()) {
+      want.jobs.delete(this)
+      if (want.jobs.size === 0) this.#exchange.failed(want, error)
+    }
     this.#missing.clear()
   }
 
   /** Stops when nobody waits any more. */
   check (): void {
     if (this.owned || this.size === 0) return
-    for (const want of this.#missing.values()) if (want.readers > 0) return
+    for (const { want } of this.#missing.values()) if (want.readers > 0) return
     this.controller.abort(new SnapshotterError('CANCELLED', `nobody waits for ${this.what} any more`))
   }
 
@@ -171,15 +203,15 @@ export class Exchange {
   claim (need: Need, job: Job): Want | undefined {
     const key = keyOf(need.cid)
     if (this.#wants.has(key) || this.local(need.cid) !== undefined) return undefined
-    const want = new Want(key, need, job)
+    const want = new Want(key, need.cid)
     this.#wants.set(key, want)
-    job.add(want)
+    job.add(want, need)
     return want
   }
 
   arrived (want: Want, bytes: VerifiedBytes, keep: boolean): void {
     this.#wants.delete(want.key)
-    const isNode = want.need.cid.code === CODE_DAG_PB && bytes[0] === DAG_PB_LINKS_FIRST
+    const isNode = want.cid.code === CODE_DAG_PB && bytes[0] === DAG_PB_LINKS_FIRST
     if (isNode) this.#nodes.put(want.key, bytes)
     else if (keep) this.#leaves.put(want.key, bytes)
     want.value = bytes
@@ -198,6 +230,7 @@ export class Exchange {
       .catch((error: unknown) => { job.fail(error) })
       .finally(() => this.#running.delete(job))
     this.#running.set(job, run)
+    job.ended = run
   }
 
   async close (): Promise<void> {

@@ -5,14 +5,9 @@ import { SnapshotterError } from '../base/errors.ts'
 import { BLOCK_BYTES_MAX, RANGE_BLOCKS_MAX } from '../base/limits.ts'
 import { CODE_DAG_PB } from '../verify/cid.ts'
 import type { Need } from './block-source.ts'
+import type { ByteRange } from './blocks.ts'
 import type { JobPlan } from './exchange.ts'
 import { decodeFileNode, type FileNode } from './unixfs-node.ts'
-
-/** Bytes [from, to) of a file. */
-export interface ByteRange {
-  readonly from: number
-  readonly to: number
-}
 
 /**
  * The children of `node`, whose first byte stands at `base`, that hold bytes of the range.

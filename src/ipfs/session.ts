@@ -35,10 +35,8 @@ export class Session {
       const running = this.#exchange.inFlight(key)
       const want = running ?? this.#exchange.claim(need, job)
       if (want === undefined) continue
-      if (running !== undefined && job.priority === 'foreground' && running.job.priority === 'background' && !running.job.begun) {
-        running.job.cede(running)
-        job.add(running)
-      }
+      if (running !== undefined && job.priority === 'foreground' && waitsInBackground(running)) job.takeOver(running, need)
+      else if (running !== undefined && job.shares && startsEach(running)) job.add(running, need)
       want.readers++
       this.#held.set(key, want)
     }
@@ -62,10 +60,22 @@ export class Session {
     if (want !== undefined) await this.#abortable(want).catch(() => {})
   }
 
+  /** As `close`, but what was asked for goes on until it is here, for whoever reads it next, or until the caller's signal fires. */
+  leave (): void {
+    const { signal } = this.#waits
+    const under = this.#jobs.map(({ ended }) => ended)
+    const close = (): void => { this.close() }
+    signal?.addEventListener('abort', close, { once: true })
+    void Promise.all(under).then(() => {
+      signal?.removeEventListener('abort', close)
+      this.close()
+    })
+  }
+
   close (): void {
     for (const want of this.#held.values()) {
       want.readers--
-      if (want.value === undefined) want.job.check()
+      if (want.value === undefined) for (const job of want.jobs) job.check()
     }
     for (const job of this.#jobs) {
       job.owned = false
@@ -100,9 +110,20 @@ export class Session {
   }
 }
 
+function waitsInBackground ({ jobs }: Want): boolean {
+  for (const { priority, begun } of jobs) if (priority === 'foreground' || begun) return false
+  return true
+}
+
+/** Whether those who fetch it start with it, as a CAR from the same root does: one that is further on brings what follows, too. */
+function startsEach ({ key, jobs }: Want): boolean {
+  return [...jobs].every(({ target }) => target === null || keyOf(target.root) === key)
+}
+
 /** A caller's deadline is told like a timeout, with what had been tried; any other abort passes through. */
 function givenUp (want: Want, reason: unknown): unknown {
   if ((reason as { name?: unknown } | undefined)?.name !== 'TimeoutError') return reason
-  const tried = want.job.attempts.length === 0 ? 'no source had answered' : describeAttempts(want.job.attempts)
-  return new SnapshotterError('GATEWAY_TIMEOUT', `block ${want.need.cid.toString()} did not arrive before its deadline (${tried})`, {}, { cause: reason })
+  const attempts = [...want.jobs].flatMap((job) => job.attempts)
+  const tried = attempts.length === 0 ? 'no source had answered' : describeAttempts(attempts)
+  return new SnapshotterError('GATEWAY_TIMEOUT', `block ${want.cid.toString()} did not arrive before its deadline (${tried})`, {}, { cause: reason })
 }

@@ -115,8 +115,8 @@ describe('(a) a layout directory', () => {
     const layers = new Set(plan.layers.map(({ cid }) => cid.toString()))
 
     expect(blocks.asked.filter((cid) => layers.has(cid))).toEqual([])
-    // root, index.json, oci-layout, blobs, sha256, manifest, config
-    expect(new Set(blocks.asked).size).toBe(7)
+    // root, index.json, blobs, sha256, manifest, config; what oci-layout says is told by its CID
+    expect(new Set(blocks.asked).size).toBe(6)
   })
 })
 
@@ -299,7 +299,7 @@ describe('anything else is NOT_OCI, saying what was found', () => {
     const bytes = Buffer.alloc(MANIFEST_BYTES_MAX + 1, ' ')
     bytes.write('{')
     expect(await lineOf(blocks.putFile(bytes))).toBe('LIMIT_EXCEEDED: ipfs://ROOT is a document of 4194305 bytes, limit 4194304')
-    expect(blocks.asked.length).toBeLessThan(5)
+    expect(blocks.asked.length).toBeLessThan(8)
   })
 
   test.each<[string, readonly string[], string]>([
