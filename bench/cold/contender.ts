@@ -42,6 +42,8 @@ export interface Contender {
   readonly lazy: boolean
   /** Name of the measurement of a second run of the same container, page cache dropped again. */
   readonly again?: string
+  /** Runs without being named by --contender only on these images; absent: on all. */
+  readonly images?: readonly string[]
   /** Why it cannot take part on this machine; null when it can. */
   readonly absent: (context: BenchContext) => Promise<string | null>
   /** Started once per image; taken down by `cleanup`. */

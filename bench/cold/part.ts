@@ -10,14 +10,20 @@ import type { Contender, Source } from './contender.ts'
 import { fullPull, UNPACKED } from './full-pull.ts'
 import { type Link, LINKS } from './links.ts'
 import { type Line, type Measurement, measureRun } from './measure.ts'
+import { nerdctlKubo, nerdctlPull } from './nerdctl.ts'
 import { ours } from './ours.ts'
 import { type Cell, cellsOf, resultOf } from './report.ts'
+import { stargz } from './stargz.ts'
 
 const CONTENDERS: readonly Contender[] = [
   ours('ours-list', 'this project, eStargz with a prefetch list of one run', true, (image) => ['--prefetch-list', image.prefetchList]),
   ours('ours', 'this project, eStargz without a list', true, () => []),
   ours('ours-keep', 'this project, plain gzip image unchanged: pulled whole, as any plain layer', false, () => ['--format', 'keep']),
-  fullPull
+  fullPull,
+  nerdctlPull,
+  stargz('stargz-list', 'stargz-snapshotter, its own converter with the same list, its defaults, same registry', true),
+  stargz('stargz', 'stargz-snapshotter, its own converter without a list, its defaults, same registry', false),
+  nerdctlKubo
 ]
 
 interface Taking { readonly contender: Contender, readonly source: Source, readonly line: Line }
@@ -38,7 +44,9 @@ export const part: Part = {
       const cleanup = new Cleanup()
       context.cleanup.add(`end what ${recipe.name} started`, async () => { await cleanup.run() })
       try {
-        const sources = await Promise.all(present.map(async (contender) => ({ contender, source: await contender.source(image, context, cleanup) })))
+        const taking = present.filter((each) => context.contenders.length > 0 || each.images?.includes(recipe.name) !== false)
+        const sources: Array<Omit<Taking, 'line'>> = []
+        for (const contender of taking) sources.push({ contender, source: await contender.source(image, context, cleanup) })
         for (const link of links) cells.push(...await measureGroup(image, link, sources, random, context))
       } finally {
         await cleanup.run()

@@ -13,7 +13,8 @@ export interface PrivateContainerd {
   readonly stop: () => Promise<void>
 }
 
-export async function startContainerd (folder: string, snapshotterSocket: string): Promise<PrivateContainerd> {
+/** @param plugin the name under which containerd knows the snapshotter behind the socket */
+export async function startContainerd (folder: string, snapshotterSocket: string, plugin = 'ipfs'): Promise<PrivateContainerd> {
   await mkdir(folder, { recursive: true })
   const address = join(folder, 'containerd.sock')
   await writeFile(join(folder, 'config.toml'), `
@@ -23,7 +24,7 @@ state = "${join(folder, 'state')}"
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = "${address}"
-[proxy_plugins.ipfs]
+[proxy_plugins.${plugin}]
   type = "snapshot"
   address = "${snapshotterSocket}"
 `)
