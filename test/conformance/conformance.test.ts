@@ -27,8 +27,10 @@ withGo.each(['containerd-1.7', 'containerd-2.3', 'containerd-2.4'])('passes the 
 async function goTest (folder: string): Promise<{ events: Event[], end: string }> {
   const env = { ...process.env, IPFS_SNAPSHOTTER_COMMAND: join(HERE, '../../scripts/ipfs-snapshotter') }
   const run = promisify(execFile)('go', ['test', '-count=1', '-json', '.', '-test.root'], { cwd: folder, env, maxBuffer: OUTPUT_BYTES_MAX })
-  const { stdout, end } = await run.then(({ stdout }) => ({ stdout, end: '' }), (error: { stdout: string, stderr: string, message: string }) =>
-    ({ stdout: error.stdout, end: error.stderr + error.message }))
+  const { stdout, end } = await run.then(({ stdout }) => ({ stdout, end: '' }), (error: unknown) => {
+    const { stdout, stderr, message } = error as { stdout: string, stderr: string, message: string }
+    return { stdout, end: stderr + message }
+  })
   return { events: stdout.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as Event), end }
 }
 
