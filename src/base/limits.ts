@@ -89,6 +89,7 @@ export const LAYER_RECORD_BYTES_MAX = 512 * MiB // a sealed index of LAYER_ENTRI
 export const DATA_WRITE_BYTES = 1 * MiB // one write of the pass over a plain layer
 export const IMAGES_REMEMBERED_MAX = 10_000 // chain IDs of resolved images, about 1 KB each before they are mounted
 export const OPEN_DEADLINE_MS = 600_000 // a plain 10 GiB layer is read whole
+export const EARLY_LEAF_BYTES = 24 * MiB // of leaves asked for before their TOC is parsed: they wait in LEAF_CACHE_BYTES
 export const PREPARE_WAIT_MS = 60_000 // Prepare runs under a containerd lock
 export const LIST_BATCH = 100 // infos of one List message, as containerd's own service
 export const LABEL_BYTES_MAX = 4_096 // containerd's limit for key + value

@@ -2,17 +2,19 @@
 // pass over the whole blob that leaves its file data in the cache. Several callers of one layer share the work.
 import { randomBytes } from 'node:crypto'
 import { mkdir, rename, rm } from 'node:fs/promises'
+import { sleep } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
-import { PLAIN_PASSES_MAX } from '../base/limits.ts'
+import { EARLY_LEAF_BYTES, PLAIN_PASSES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { Semaphore } from '../base/semaphore.ts'
 import { SingleFlight } from '../base/single-flight.ts'
-import type { BlockService, Waits } from '../ipfs/blocks.ts'
+import type { BlockService, UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import type { PlannedLayer } from '../image/plan.ts'
 import { layoutData } from '../layer/data-layout.ts'
-import { openEstargz, tocDigestOf } from '../layer/estargz.ts'
+import { openEstargz, tailOf, tocDigestOf } from '../layer/estargz.ts'
 import type { DataLayout, LayerIndex } from '../layer/layer-index.ts'
 import { indexPlainLayer } from '../layer/plain-layer.ts'
+import type { Digest } from '../verify/digest.ts'
 import { DataFile } from './data-file.ts'
 import { type LayerIdentity, layerKey, type LayerRecord, type LayerStore } from './layer-store.ts'
 
@@ -22,6 +24,8 @@ export interface OpenedLayer {
   readonly layout: DataLayout
   /** Where the data plane keeps the layer's bytes. */
   readonly cacheFolder: string
+  /** Ends when the layer survives restarts and power loss. */
+  readonly saved: Promise<void>
 }
 
 export class LayerOpener {
@@ -29,6 +33,10 @@ export class LayerOpener {
   readonly #log: Log
   readonly #flights = new SingleFlight<OpenedLayer>()
   readonly #passes = new Semaphore(PLAIN_PASSES_MAX)
+  /** Opened layers whose record is not on the disk yet. */
+  readonly #unsaved = new Map<string, OpenedLayer>()
+  /** Bytes that were asked for before their TOC was parsed. */
+  #early = 0
 
   constructor (options: { readonly store: LayerStore, readonly log: Log }) {
     this.#store = options.store
@@ -38,28 +46,59 @@ export class LayerOpener {
   /** @throws what the sources, the formats and the digests say; the cache then holds nothing of the layer. */
   async open (layer: PlannedLayer, blocks: BlockService, waits: Waits = {}): Promise<OpenedLayer> {
     const key = layerKey(identityOf(layer))
-    return await this.#flights.run(key, async () => await this.reopen(key) ?? await this.#openNew(layer, blocks, waits))
+    return await this.#flights.run(key, async () =>
+      this.#unsaved.get(key) ?? await this.reopen(key) ?? await this.#openNew(layer, blocks, waits))
   }
 
   /** From the record alone, without network; null when there is none that we believe. */
   async reopen (key: string): Promise<OpenedLayer | null> {
     const record = await this.#store.load(key)
-    return record === null ? null : { key, record, layout: layoutData(record.index), cacheFolder: this.#store.folderOf(key) }
+    return record === null ? null : { key, record, layout: layoutData(record.index), cacheFolder: this.#store.folderOf(key), saved: Promise.resolve() }
   }
 
   async #openNew (layer: PlannedLayer, blocks: BlockService, waits: Waits): Promise<OpenedLayer> {
     const identity = identityOf(layer)
-    const file = await blocks.openFile(layer.cid, waits)
+    // The tail's place is known from the size that the manifest states: it comes with the file's root, in one round trip.
+    const ahead = identity.tocDigest === null ? [] : [{ from: tailOf(layer.size), to: layer.size }]
+    const file = await blocks.openFile(layer.cid, waits, ahead)
     if (file.size !== layer.size) {
       throw new SnapshotterError('DIGEST_MISMATCH', `layer ${layer.digest}: ${layer.cid.toString()} has ${file.size} bytes, the manifest says ${layer.size}`)
     }
     const index = identity.tocDigest === null
       ? await this.#passes.run(async () => await this.#readWhole(layer, file.stream(0, file.size, waits), waits), waits)
-      : await openEstargz(file, file.size, identity.tocDigest, waits)
-    const record: LayerRecord = { ...identity, size: layer.size, mediaType: layer.mediaType, index }
-    const key = await this.#store.save(record)
+      : await this.#readIndex(file, identity.tocDigest, waits)
     this.#log.info({ layer: layer.digest, format: index.format, inodes: index.inodes.length, chunks: index.chunks.length }, 'layer opened')
-    return { key, record, layout: layoutData(index), cacheFolder: this.#store.folderOf(key) }
+    const record: LayerRecord = { ...identity, size: layer.size, mediaType: layer.mediaType, index }
+    const key = layerKey(identity)
+    const saved = this.#save(record)
+    const opened = { key, record, layout: layoutData(index), cacheFolder: this.#store.folderOf(key), saved }
+    this.#unsaved.set(key, opened)
+    saved.finally(() => this.#unsaved.delete(key)).catch(() => {}) // told to whoever needs the record
+    return opened
+  }
+
+  async #save (record: LayerRecord): Promise<void> {
+    await sleep(0) // encoding keeps this thread busy: first let requests go out
+    await this.#store.save(record)
+  }
+
+  /** What the publisher marked as needed first is asked for before the TOC is parsed: its blocks wait in memory. */
+  async #readIndex (file: UnixfsFile, tocDigest: Digest, waits: Waits): Promise<LayerIndex> {
+    const failed = new AbortController()
+    const signal = AbortSignal.any([failed.signal, ...waits.signal === undefined ? [] : [waits.signal]])
+    let taken = 0
+    try {
+      return await openEstargz(file, file.size, tocDigest, waits, (landmark) => {
+        taken = Math.min(landmark, EARLY_LEAF_BYTES - this.#early)
+        this.#early += taken
+        void drain(file.stream(0, taken, { signal, keep: true }))
+      })
+    } catch (error) {
+      failed.abort()
+      throw error
+    } finally {
+      this.#early -= taken
+    }
   }
 
   async #readWhole (layer: PlannedLayer, stream: Parameters<typeof indexPlainLayer>[0]['stream'], waits: Waits): Promise<LayerIndex> {
@@ -79,6 +118,13 @@ export class LayerOpener {
       throw error
     }
   }
+}
+
+/** To the end or to the first failure, which whoever wants these bytes will meet again. */
+async function drain (stream: AsyncIterable<unknown>): Promise<void> {
+  const pieces = stream[Symbol.asyncIterator]()
+  const next = async (): Promise<void> => { if ((await pieces.next()).done !== true) await next() }
+  await next().catch(() => {})
 }
 
 /** @throws MEDIA_TYPE_UNSUPPORTED, TOC_INVALID for a layer that we cannot open at all. */

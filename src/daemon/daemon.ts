@@ -11,6 +11,7 @@ import type { Config } from '../config/load.ts'
 import { serveSnapshots } from '../grpc/server.ts'
 import { type ControlHandler, serveControl } from '../http/control-server.ts'
 import { DataPlane } from '../mount/data-plane.ts'
+import { EarlyFetch } from '../mount/early-fetch.ts'
 import { erofsDriver, erofsLoopDriver } from '../mount/erofs-drivers.ts'
 import { fuseDriver } from '../mount/fuse-driver.ts'
 import { LayerMounts } from '../mount/layer-mounts.ts'
@@ -49,7 +50,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   const control = await serveControl(controlSocketOf(config), handlers)
   undo.defer(async () => { await control.close() })
   try {
-    const { dataPlane, driver, mounts } = await startMounting(config, log, undo, restored.promise)
+    const { dataPlane, driver, mounts, early } = await startMounting(config, log, undo, restored.promise)
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -71,7 +72,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     const grpc = await serveSnapshots({ address: config.grpcAddress, snapshotters, log })
     undo.defer(async () => { await grpc.stop() })
     Object.assign(handlers, {
-      '/pull': pullHandler({ config, book, sources, log }),
+      '/pull': pullHandler({ config, book, sources, mounts, early, log }),
       '/status': statusHandler({ config, driver, dataPlane, mounts, sources, snapshotters })
     })
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
@@ -94,18 +95,20 @@ async function startMounting (config: Config, log: Log, undo: AsyncDisposableSta
   undo.defer(async () => { await dataPlane.close() })
   const supplier = new Supplier({ sink: dataPlane, log, patienceMs })
   const files = new SelfTestFiles(dataPlane)
-  dataPlane.onFetch(async (name, runs) => {
+  dataPlane.onFetch(async (name, runs, urgency) => {
     if (await files.answer(name, runs)) return
     // Reads that waited for this daemon come before their layers are restored: they go on waiting, they do not fail.
     await restored
-    await supplier.answer(name, runs)
+    await supplier.answer(name, runs, urgency)
   })
 
   const drivers = [erofsDriver, erofsLoopDriver, fuseDriver].map((make) => make({ state: config.state, dataPlane, native }))
   const driver = await chooseDriver(config.driver, drivers, { state: config.state, dataPlane, native, files, log })
   const mounts = new LayerMounts({ driver, drivers, dataPlane, supplier, log })
   undo.defer(() => { mounts.leave() })
-  return { dataPlane, driver, mounts }
+  const early = new EarlyFetch({ dataPlane, supplier, log })
+  await early.clear()
+  return { dataPlane, driver, mounts, early }
 }
 
 async function requireRootAndFuse (): Promise<void> {

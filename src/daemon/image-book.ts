@@ -27,7 +27,7 @@ export class ImageBook {
   }
 
   /** Books every layer of the image and starts to open all of them; `opened` settles when the last one is. */
-  add (plan: ImagePlan, blocks: BlockService): { readonly opened: Promise<void> } {
+  add (plan: ImagePlan, blocks: BlockService): { readonly layers: readonly BookedLayer[], readonly opened: Promise<void> } {
     const { signal, clear } = deadline(plan)
     const booked: BookedLayer[] = []
     for (const layer of plan.layers) {
@@ -37,7 +37,9 @@ export class ImageBook {
     }
     Promise.allSettled(booked.map(async ({ opened }) => await opened)).then(clear, clear)
     for (const layer of booked) this.#bookWhileGood(layer)
-    return { opened: Promise.all(booked.map(async ({ opened }) => await opened)).then(() => {}) }
+    const opened = Promise.all(booked.map(async (layer) => await layer.opened)).then(() => {})
+    opened.catch(() => {}) // told to whoever waits for it; a pull may have failed before
+    return { layers: booked, opened }
   }
 
   find (chainId: string): BookedLayer | null {

@@ -33,6 +33,7 @@ export function lazyLayers ({ book, mounts, opener, sources, seal }: Parts): Laz
     const [layer, ...lowers] = await settled([booked, ...booked.lowers].map(async ({ opened }) => await opened), signal)
     if (layer === undefined) return null
     await mounts.mount({ layer, lowers, blocks: booked.blocks }, target)
+    await Promise.all([layer, ...lowers].map(async ({ saved }) => { await saved }))
     const keys = [layer, ...lowers].map(({ key }) => key).join(' ')
     const stored = Buffer.from(`${keys}\n${JSON.stringify(sources.namedIn(booked.blocks))}`)
     return Buffer.from(seal.seal(RESTORE_KIND, chainId, stored)).toString('base64')

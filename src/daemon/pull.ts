@@ -1,5 +1,6 @@
-// `pull`: resolves the reference, opens all layers at once, and then fills containerd through its own API, so that any
-// client finds an ordinary image.
+// `pull`: resolves the reference, opens all layers at once, fetches what their publisher marked as needed first, and
+// meanwhile fills containerd through its own API, so that any client finds an ordinary image. It does not wait for the
+// fetching: a container may start, its reads wait for what is in flight.
 import { SnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Config } from '../config/load.ts'
@@ -8,7 +9,9 @@ import type { ControlCall } from '../http/control-server.ts'
 import { resolveImage } from '../image/resolver.ts'
 import { parseReference } from '../oci/reference.ts'
 import { spellings } from '../oci/spellings.ts'
-import type { ImageBook } from './image-book.ts'
+import type { EarlyFetch } from '../mount/early-fetch.ts'
+import type { LayerMounts } from '../mount/layer-mounts.ts'
+import type { BookedLayer, ImageBook } from './image-book.ts'
 import type { Sources } from './sources.ts'
 
 /** What the command line sends. */
@@ -26,10 +29,17 @@ interface Parts {
   readonly config: Config
   readonly book: ImageBook
   readonly sources: Sources
+  readonly mounts: LayerMounts
+  readonly early: EarlyFetch
   readonly log: Log
 }
 
-export function pullHandler ({ config, book, sources, log }: Parts) {
+export function pullHandler ({ config, book, sources, mounts, early, log }: Parts) {
+  const fetchEarly = async ({ opened, blocks }: BookedLayer, pulled: Promise<unknown>): Promise<void> => {
+    const layer = await opened.catch(() => null)
+    const isMounted = layer === null || [...mounts.layers().values()].some(({ key }) => key === layer.key)
+    if (!isMounted) await early.fetch(layer, blocks, pulled)
+  }
   return async ({ body, signal, emit }: ControlCall): Promise<object> => {
     const request = body as PullRequest // our own command line, over a socket that only root opens
     const reference = parseReference(request.reference)
@@ -41,11 +51,13 @@ export function pullHandler ({ config, book, sources, log }: Parts) {
     const plan = await resolveImage(reference, { blocks, platform: request.platform ?? undefined, signal, log })
     emit({ type: 'resolved', manifestDigest: plan.manifest.digest, layers: plan.layers.length })
 
-    const { opened } = book.add(plan, blocks)
-    await opened
+    const { layers, opened } = book.add(plan, blocks)
     const name = request.name ?? spellings(plan.rootCid, plan.manifest.digest).ctr
+    const ended = Promise.withResolvers<undefined>()
+    for (const layer of layers) void fetchEarly(layer, ended.promise)
     const pulled = await pullImage({
       plan,
+      ready: async () => { await opened },
       address: config.containerdAddress,
       namespace: request.namespace,
       name,
@@ -54,7 +66,7 @@ export function pullHandler ({ config, book, sources, log }: Parts) {
       signal,
       log,
       onProgress: emit
-    })
+    }).then((image) => { ended.resolve(undefined); return image }, (error: unknown) => { ended.reject(error); throw error })
     return {
       name,
       namespace: request.namespace,

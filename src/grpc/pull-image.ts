@@ -23,6 +23,8 @@ export interface PullImageInit {
   /** The socket that plugin should lead to; compared where containerd tells (1.7 and later). */
   readonly snapshotterAddress?: string
   readonly labels?: Readonly<Record<string, string>>
+  /** Ends when the layers may be prepared; until then only documents are written. */
+  readonly ready?: () => Promise<void>
   readonly signal?: AbortSignal
   readonly log?: Log
   readonly onProgress?: (event: PullEvent) => void
@@ -91,6 +93,7 @@ async function fill (client: ContainerdClient, init: PullImageInit, lease: strin
     const written = await writeBlob(client, blob, lease, signal)
     onProgress({ type: 'blob', digest: blob.digest, size: blob.bytes.byteLength, written })
   }
+  await init.ready?.()
   let parent = ''
   for (const [at, layer] of plan.layers.entries()) {
     await prepareLayer({ client, plan, name, snapshotter, lease }, layer, parent)

@@ -2,6 +2,7 @@
 // the manifest's annotation names, and only then parsed. A TOC that only the footer vouches for is never trusted: a
 // layer without the annotation is a plain one.
 import { gunzip } from 'node:zlib'
+import { sleep } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
 import { SUPPLY_ALIGNMENT, TOC_BYTES_MAX, TOC_TAIL_BYTES } from '../base/limits.ts'
 import type { Waits } from '../ipfs/blocks.ts'
@@ -12,8 +13,7 @@ import { parseFooter } from './estargz-footer.ts'
 import type { LayerIndex } from './layer-index.ts'
 import { checkLayerMediaType } from './media-type.ts'
 import { readTar } from './tar-reader.ts'
-import { indexToc, TOC_NAME } from './toc-index.ts'
-
+import { indexToc, PREFETCH_LANDMARK, TOC_NAME } from './toc-index.ts'
 
 /** Random access to a blob whose bytes matched their CIDs; a UnixfsFile is one. */
 export interface RangeReader {
@@ -21,6 +21,8 @@ export interface RangeReader {
 }
 
 const TAR_SLACK_BYTES = 64 * 1024 // header, padding and end mark around the TOC
+const REQUEST_OUT_MS = 2 // over loopback a connection is made within this
+const LANDMARK_LINE_BYTES = 512 // an entry with a few short fields
 
 /** What a manifest says about a layer, as far as it decides how to open it. */
 export interface LayerClaims {
@@ -43,19 +45,41 @@ export function tocDigestOf (layer: LayerClaims): Digest | null {
     `${what}: annotation ${ANNOTATION_TOC_DIGEST} is ${JSON.stringify(text.slice(0, 80))}, no sha256 digest`)
 }
 
-/** @throws TOC_INVALID, DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, and what `blob.read` throws. */
-export async function openEstargz (blob: RangeReader, blobSize: number, tocDigest: Digest, waits: Waits = {}): Promise<LayerIndex> {
+/**
+ * `onLandmark` hears before the TOC is parsed where the prefetch landmark seems to stand (bytes of the blob): good for
+ * asking early, for nothing else.
+ * @throws TOC_INVALID, DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, and what `blob.read` throws.
+ */
+export async function openEstargz (
+  blob: RangeReader, blobSize: number, tocDigest: Digest, waits: Waits = {}, onLandmark: (bytes: number) => void = () => {}
+): Promise<LayerIndex> {
   const what = `layer with TOC ${tocDigest}`
   const { tocOffset, member } = await readTocMember(blob, blobSize, what, waits)
   const json = verifyDigest(tocDigest, await tocInTar(await inflate(member, what), what), `TOC of ${what}`)
+  const landmark = glimpseLandmark(json)
+  if (landmark > 0 && landmark < tocOffset) onLandmark(landmark)
+  // Parsing keeps this thread busy for a while: first let the request go out.
+  await sleep(REQUEST_OUT_MS)
   return indexToc(json, tocOffset, tocDigest)
+}
+
+/** The landmark's offset if its line looks as usual, else 0. */
+function glimpseLandmark (json: Uint8Array): number {
+  const text = Buffer.from(json.buffer, json.byteOffset, json.byteLength)
+  const at = text.indexOf(`"${PREFETCH_LANDMARK}"`)
+  const line = at < 0 ? '' : text.toString('latin1', at, at + LANDMARK_LINE_BYTES)
+  return Number(/^[^}]*?"offset":\s?(\d{1,15})\b/.exec(line)?.[1] ?? 0)
 }
 
 interface TocMember { readonly tocOffset: number, readonly member: Uint8Array }
 
+/** Where the first read of a blob starts. From a leaf's border on: leaves are fetched whole, and half a leaf more would cost a whole one. */
+export function tailOf (blobSize: number): number {
+  return Math.max(0, Math.floor((blobSize - TOC_TAIL_BYTES) / SUPPLY_ALIGNMENT) * SUPPLY_ALIGNMENT)
+}
+
 async function readTocMember (blob: RangeReader, blobSize: number, what: string, waits: Waits): Promise<TocMember> {
-  // From a leaf's border on: leaves are fetched whole, and half a leaf more would cost a whole one.
-  const tailStart = Math.max(0, Math.floor((blobSize - TOC_TAIL_BYTES) / SUPPLY_ALIGNMENT) * SUPPLY_ALIGNMENT)
+  const tailStart = tailOf(blobSize)
   const tail = await blob.read(tailStart, blobSize - tailStart, waits)
   const footer = parseFooter(tail)
   if (footer === null || tail.byteLength !== blobSize - tailStart) {

@@ -130,6 +130,7 @@ export class DataPlane {
     for (; table.byteLength - at > TABLE_PART_BYTES; at += TABLE_PART_BYTES) {
       parts.push(encodeFrame(FRAME.ADD_PART, 0, text(name), table.subarray(at, at + TABLE_PART_BYTES)))
     }
+    this.#outstanding.add(name, cacheDirectory)
     const body = [text(name), text(cacheDirectory), table.subarray(at)]
     const { error, reason } = resultOf(await this.#ask(FRAME.ADD_FILE, body, { before: parts }))
     if (error === EEXIST) throw new SnapshotterError('ALREADY_EXISTS', `data plane file ${name}: ${reason}`)
@@ -138,8 +139,9 @@ export class DataPlane {
 
   /** Also when there is no such file. Reads that wait end with EIO. */
   async removeFile (name: string): Promise<void> {
+    // Before it is sent: whoever waits for its chunks under another name asks again after it.
+    this.#outstanding.remove(name)
     await this.#ask(FRAME.REMOVE_FILE, [text(name)])
-    this.#outstanding.forget(name)
   }
 
   async list (): Promise<string[]> {
@@ -156,13 +158,21 @@ export class DataPlane {
    * Resolves as soon as they are buffered; bytes that do not match are logged and fail the reads that wait with EIO.
    */
   async supply (name: string, encoding: 'raw' | 'gzip', first: number, count: number, payload: Uint8Array): Promise<void> {
-    const head = [text(name), Buffer.from([encoding === 'gzip' ? 1 : 0, 0, 0, 0]), u32(first, count)]
+    const tail = [Buffer.from([encoding === 'gzip' ? 1 : 0, 0, 0, 0]), u32(first, count), payload]
     await this.#room(payload.byteLength)
     this.#outstanding.supplying(name, first, count)
-    this.#ask(FRAME.SUPPLY, [...head, payload]).then(resultOf, (error: unknown) => ({ error: EIO, reason: messageOf(error) }))
-      .then(({ error, reason }) => { this.#supplied(name, first, count, error, reason) })
+    this.#deliver(name, tail).then(({ error, reason }) => { this.#supplied(name, first, count, error, reason) })
       .finally(() => { this.#release(payload.byteLength) })
       .catch(() => {})
+  }
+
+  /** A file that was removed meanwhile may have left its cache, and readers who wait for these bytes, to another one. */
+  async #deliver (name: string, tail: readonly Uint8Array[]): Promise<{ error: number, reason: string }> {
+    const twin = this.#outstanding.twin(name)
+    const attempt = async (as: string) => await this.#ask(FRAME.SUPPLY, [text(as), ...tail])
+      .then(resultOf, (error: unknown) => ({ error: EIO, reason: messageOf(error) }))
+    const result = await attempt(name)
+    return result.error === ENOENT && twin !== null ? await attempt(twin) : result
   }
 
   /** Ends the reads that wait for these chunks with `errno`; the next read asks again. */

@@ -4,15 +4,15 @@ import { readFile } from 'node:fs/promises'
 import { SnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { OpenedLayer } from '../cache/layer-opener.ts'
-import type { BlockService, UnixfsFile, Waits } from '../ipfs/blocks.ts'
-import { findTarChunks } from '../layer/chunk-supply.ts'
+import type { BlockService } from '../ipfs/blocks.ts'
 import { resolveImplied } from '../layer/implied.ts'
 import { digestBytes } from '../verify/digest.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { MountDriver } from './driver.ts'
-import { chunksWithin, placeChunks } from './layer-table.ts'
+import { chunksWithin } from './layer-table.ts'
 import { isMounted } from './mount-info.ts'
-import { type ChunkRun, type SuppliedFile, Supplier } from './supply.ts'
+import { chunksOf, suppliedLayer } from './supplied-layer.ts'
+import type { ChunkRun, Supplier } from './supply.ts'
 
 export interface LayerToMount {
   readonly layer: OpenedLayer
@@ -57,13 +57,13 @@ export class LayerMounts {
   /** Mounts the layer read-only on `target` and starts to fetch what its publisher marked as needed first. */
   async mount ({ layer, lowers, blocks }: LayerToMount, target: string): Promise<void> {
     const { index } = layer.record
-    const chunks = placeChunks(index, layer.layout)
+    const chunks = chunksOf(layer)
     // Containers may run on a mount that lives: it stays as it is, whatever driver is chosen today.
     const living = await this.#livingDriver(target)
     const driver = living ?? this.#driver
     const fileName = driver.fileName(target)
     const stop = new AbortController()
-    this.#supplier.add(suppliedFile(fileName, layer, blocks, chunks))
+    this.#supplier.add(suppliedLayer(fileName, layer, blocks))
     this.#mounted.set(target, { driver, layer, fileName, stop })
     try {
       if (living === null) {
@@ -133,30 +133,6 @@ export class LayerMounts {
       await Promise.all(runs.map(async ({ first, count }) => { await this.#dataPlane.need(fileName, first, count, signal) }))
     } catch (error) {
       if (!signal.aborted) this.#log.warn({ fileName, error: String(error) }, 'prefetch ended early')
-    }
-  }
-}
-
-function suppliedFile (name: string, layer: OpenedLayer, blocks: BlockService, chunks: SuppliedFile['chunks']): SuppliedFile {
-  const { record } = layer
-  let opened: Promise<UnixfsFile> | null = null
-  const blob = async (): Promise<UnixfsFile> => {
-    opened ??= blocks.openFile(record.cid).catch((error: unknown) => { opened = null; throw error })
-    return await opened
-  }
-  return {
-    name,
-    chunks,
-    format: record.index.format,
-    blob,
-    rawChunks: async function * (runs: readonly ChunkRun[], { signal }: Waits) {
-      const file = await blob()
-      const inTable = new Map(runs.flatMap(({ first, count }) => chunks.slice(first, first + count).map(({ position }, at) => [position, first + at])))
-      const { digest, size, diffId, mediaType } = record
-      const stream = file.stream(0, file.size, { signal })
-      for await (const { chunk, bytes } of findTarChunks({ stream, digest, size, diffId, mediaType, signal }, record.index, inTable.keys())) {
-        yield { chunk: inTable.get(chunk) ?? 0, bytes }
-      }
     }
   }
 }

@@ -1,51 +1,83 @@
-// Which chunks of which file are being fetched or supplied: a new worker asks again for everything that its readers wait
-// for, and nothing of that shall be fetched twice.
+// Which chunks of which cache are being fetched or supplied, and for which of its files: a new worker asks again for
+// everything that its readers wait for, a second file of the cache asks for what the first one is fetching, and nothing
+// of that shall be fetched twice.
 import type { ChunkRun } from './supply.ts'
 
-type Stage = 'fetching' | 'supplying'
+interface Chunk {
+  /** The file under whose name it was asked for. */
+  readonly name: string
+  stage: 'fetching' | 'supplying'
+}
 
 export class OutstandingChunks {
-  readonly #files = new Map<string, Map<number, Stage>>()
+  /** Served file → the cache behind it. */
+  readonly #cacheOf = new Map<string, string>()
+  readonly #caches = new Map<string, Map<number, Chunk>>()
+
+  /** Files of one cache directory share their chunks; a file that was never added is on its own. */
+  add (name: string, cacheDirectory: string): void {
+    this.#cacheOf.set(name, cacheDirectory)
+  }
+
+  /** The file is gone: what was fetched for it may be asked for under another name. */
+  remove (name: string): void {
+    const cache = this.#cacheOf.get(name) ?? name
+    this.#cacheOf.delete(name)
+    const chunks = this.#caches.get(cache)
+    for (const [at, chunk] of chunks ?? []) if (chunk.name === name) chunks?.delete(at)
+    if (chunks?.size === 0) this.#caches.delete(cache)
+  }
+
+  /** Another file of the same cache, or null. */
+  twin (name: string): string | null {
+    const cache = this.#cacheOf.get(name)
+    for (const [other, itsCache] of this.#cacheOf) if (other !== name && itsCache === cache) return other
+    return null
+  }
 
   /** The parts of `runs` that nobody fetches or supplies yet, as runs; from now on somebody does. */
   begin (name: string, runs: readonly ChunkRun[]): ChunkRun[] {
-    const stages = this.#files.get(name) ?? new Map<number, Stage>()
-    this.#files.set(name, stages)
+    const cache = this.#cacheOf.get(name) ?? name
+    const chunks = this.#caches.get(cache) ?? new Map<number, Chunk>()
+    this.#caches.set(cache, chunks)
     return select(runs, (chunk) => {
-      if (stages.has(chunk)) return false
-      stages.set(chunk, 'fetching')
+      if (chunks.has(chunk)) return false
+      chunks.set(chunk, { name, stage: 'fetching' })
       return true
     })
   }
 
   supplying (name: string, first: number, count: number): void {
-    const stages = this.#files.get(name)
-    if (stages === undefined) return
-    for (const chunk of within(stages, first, count)) stages.set(chunk, 'supplying')
+    for (const [, chunk] of this.#within(name, first, count)) chunk.stage = 'supplying'
   }
 
+  /** They are in the cache, or nobody will bring them. */
   settle (name: string, first: number, count: number): void {
-    const stages = this.#files.get(name)
-    if (stages === undefined) return
-    for (const chunk of within(stages, first, count)) stages.delete(chunk)
-    if (stages.size === 0) this.#files.delete(name)
+    const cache = this.#cacheOf.get(name) ?? name
+    const chunks = this.#caches.get(cache)
+    for (const [at] of this.#within(name, first, count)) chunks?.delete(at)
+    if (chunks?.size === 0) this.#caches.delete(cache)
   }
 
-  /** The parts of `runs` that are neither supplied nor failed. */
+  /** The parts of `runs` that were asked for under this name and are neither supplied nor failed. */
   unanswered (name: string, runs: readonly ChunkRun[]): ChunkRun[] {
-    const stages = this.#files.get(name)
-    return select(runs, (chunk) => stages?.get(chunk) === 'fetching')
+    const chunks = this.#caches.get(this.#cacheOf.get(name) ?? name)
+    return select(runs, (at) => {
+      const chunk = chunks?.get(at)
+      return chunk?.name === name && chunk.stage === 'fetching'
+    })
   }
 
-  forget (name: string): void {
-    this.#files.delete(name)
+  /** The known chunks of a range, at the price of the smaller of both. */
+  #within (name: string, first: number, count: number): Array<readonly [number, Chunk]> {
+    const chunks = this.#caches.get(this.#cacheOf.get(name) ?? name)
+    if (chunks === undefined) return []
+    if (count > chunks.size) return [...chunks].filter(([at]) => at >= first && at < first + count)
+    return Array.from({ length: count }, (_, index) => first + index).flatMap((at) => {
+      const chunk = chunks.get(at)
+      return chunk === undefined ? [] : [[at, chunk] as const]
+    })
   }
-}
-
-/** The known chunks of a range, at the price of the smaller of both. */
-function within (stages: ReadonlyMap<number, Stage>, first: number, count: number): number[] {
-  if (count > stages.size) return [...stages.keys()].filter((chunk) => chunk >= first && chunk < first + count)
-  return Array.from({ length: count }, (_, index) => first + index).filter((chunk) => stages.has(chunk))
 }
 
 function select (runs: readonly ChunkRun[], wanted: (chunk: number) => boolean): ChunkRun[] {

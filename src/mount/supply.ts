@@ -5,8 +5,9 @@ import { type Clock, sleep, systemClock } from '../base/clock.ts'
 import { asSnapshotterError, type ErrorCode, errnoOf, hasCode } from '../base/errors.ts'
 import { RANGE_BYTES_MAX, SUPPLY_ALIGNMENT, SUPPLY_RETRY_MS_FIRST, SUPPLY_RETRY_MS_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import type { Priority } from '../base/semaphore.ts'
 import type { UnixfsFile, Waits } from '../ipfs/blocks.ts'
-import type { VerifiedBytes } from '../verify/verified-bytes.ts'
+import { BlobWindow } from './blob-window.ts'
 import { type Member, membersOf, type PlacedChunk } from './layer-table.ts'
 
 export interface ChunkRun { readonly first: number, readonly count: number }
@@ -20,20 +21,31 @@ export interface SupplySink {
 /** Where one served file's bytes come from. */
 export interface SuppliedFile {
   readonly name: string
+  /** Files of one cache share what was supplied. */
+  readonly cacheFolder: string
   readonly chunks: readonly PlacedChunk[]
   readonly format: 'estargz' | 'tar'
+  /** Of the blob, from its start: needed first, so fetched as a read would, also when nobody reads yet. */
+  readonly prefetchBytes: number
   /** Opens the blob; called again after a failure. */
   readonly blob: () => Promise<UnixfsFile>
   /** Raw chunks of a plain layer, by streaming it again from the start. */
   readonly rawChunks: (runs: readonly ChunkRun[], waits: Waits) => AsyncIterable<{ readonly chunk: number, readonly bytes: Uint8Array }>
 }
 
-interface Entry {
-  readonly file: SuppliedFile
-  /** All members by blob offset. */
-  readonly members: readonly Member[]
+/** Shared by all files that serve one cache: what one was given, the others have. */
+interface Members {
+  /** By blob offset. */
+  readonly all: readonly Member[]
   /** First chunks of members that were supplied already: not worth sending again unasked. */
   readonly sent: Set<number>
+  /** First chunks of members that are on their way, with what ends when they were supplied, or not. */
+  readonly coming: Map<number, { readonly priority: Priority, readonly ended: Promise<unknown> }>
+}
+
+interface Entry {
+  readonly file: SuppliedFile
+  readonly members: Members
   readonly abort: AbortController
 }
 
@@ -49,6 +61,13 @@ interface SupplierInit {
 const FINAL: readonly ErrorCode[] = [
   'DIGEST_MISMATCH', 'DIFFID_MISMATCH', 'TOC_INVALID', 'LAYER_INVALID', 'LIMIT_EXCEEDED', 'CID_UNSUPPORTED', 'BLOCK_INVALID', 'CANCELLED', 'INTERNAL'
 ]
+
+interface Request {
+  readonly entry: Entry
+  readonly priority: Priority
+  /** First chunks of members that went out for it: a second try fetches only the rest. */
+  readonly supplied: Set<number>
+}
 
 interface BlobRange { readonly from: number, readonly to: number }
 
@@ -67,8 +86,13 @@ export class Supplier {
   }
 
   add (file: SuppliedFile): void {
-    const members = membersOf(file.chunks, 0, file.chunks.length).sort((a, b) => a.offset - b.offset)
-    this.#files.set(file.name, { file, members, sent: new Set(), abort: new AbortController() })
+    const twin = [...this.#files.values()].find((other) => other.file.cacheFolder === file.cacheFolder)
+    const members = twin?.members ?? {
+      all: membersOf(file.chunks, 0, file.chunks.length).sort((a, b) => a.offset - b.offset),
+      sent: new Set(),
+      coming: new Map()
+    }
+    this.#files.set(file.name, { file, members, abort: new AbortController() })
   }
 
   remove (name: string): void {
@@ -77,21 +101,22 @@ export class Supplier {
   }
 
   /** Never throws: failing sources are tried again for as long as a read may wait, then each run is answered with an errno. */
-  async answer (name: string, runs: readonly ChunkRun[]): Promise<void> {
+  async answer (name: string, runs: readonly ChunkRun[], { background }: { readonly background: boolean } = { background: false }): Promise<void> {
     const entry = this.#files.get(name)
     if (entry === undefined) {
       this.#failAll(name, runs, 'UNAVAILABLE')
       return
     }
     const until = this.#patienceMs === null ? Infinity : this.#clock.monotonicMs() + this.#patienceMs
-    const supplied = new Set<number>()
+    const request: Request = { entry, priority: background && !isUrgent(entry.file, runs) ? 'background' : 'foreground', supplied: new Set() }
     for (let pauseMs = SUPPLY_RETRY_MS_FIRST; ; pauseMs = Math.min(pauseMs * 2, SUPPLY_RETRY_MS_MAX)) {
       try {
-        await this.#supply(entry, runs, supplied)
+        await this.#supply(request, runs)
         return
       } catch (error) {
+        if (entry.abort.signal.aborted) return // its file goes, and whoever waited asks again or hears of that
         const failure = asSnapshotterError(error)
-        const last = entry.abort.signal.aborted || hasCode(failure, ...FINAL) || this.#clock.monotonicMs() + pauseMs > until
+        const last = hasCode(failure, ...FINAL) || this.#clock.monotonicMs() + pauseMs > until
         this.#log.warn({ name, runs: runs.length, error: failure.line, retryMs: last ? null : pauseMs }, last ? 'read failed' : 'read waits for its sources')
         if (last) {
           this.#failAll(name, runs, failure.code)
@@ -106,46 +131,70 @@ export class Supplier {
     for (const { first, count } of runs) this.#sink.fail(name, first, count, errnoOf(code))
   }
 
-  /** `supplied` holds the first chunks of members that went out already: a second try fetches only the rest. */
-  async #supply (entry: Entry, runs: readonly ChunkRun[], supplied: Set<number>): Promise<void> {
-    const { file, abort: { signal } } = entry
+  async #supply (request: Request, runs: readonly ChunkRun[]): Promise<void> {
+    const { entry: { file, members, abort: { signal } }, supplied } = request
     signal.throwIfAborted()
-    this.#log.debug({ file: file.name, runs: runs.slice(0, 8) }, 'chunks missing')
+    this.#log.debug({ file: file.name, runs: runs.slice(0, 8), priority: request.priority }, 'chunks missing')
     if (file.format === 'tar') {
-      for await (const { chunk, bytes } of file.rawChunks(runs, { signal })) await this.#sink.supply(file.name, 'raw', chunk, 1, bytes)
+      for await (const { chunk, bytes } of file.rawChunks(runs, { signal, priority: request.priority })) {
+        await this.#sink.supply(file.name, 'raw', chunk, 1, bytes)
+      }
       return
     }
-    const missing = runs.flatMap(({ first, count }) => membersOf(file.chunks, first, count)).filter(({ firstChunk }) => !supplied.has(firstChunk))
-    await this.#supplyMembers(entry, missing, supplied)
+    const asked = runs.flatMap(({ first, count }) => membersOf(file.chunks, first, count)).filter(({ firstChunk }) => !supplied.has(firstChunk))
+    // What another read is fetching comes once; a read does not wait behind a background fetch, it joins at the sources.
+    const others = asked.flatMap(({ firstChunk }) => {
+      const coming = members.coming.get(firstChunk)
+      return coming === undefined || (coming.priority === 'background' && request.priority === 'foreground') ? [] : [{ firstChunk, ...coming }]
+    })
+    const theirs = new Set(others.map(({ firstChunk }) => firstChunk))
+    const mine = asked.filter(({ firstChunk }) => !theirs.has(firstChunk))
+    await Promise.all([this.#supplyMembers(request, mine), ...others.map(async ({ ended }) => await ended)])
+    for (const firstChunk of theirs) if (members.sent.has(firstChunk)) supplied.add(firstChunk)
+    if (theirs.size > 0) await this.#supply(request, runs)
   }
 
-  async #supplyMembers (entry: Entry, missing: readonly Member[], supplied: Set<number>): Promise<void> {
-    for (const { firstChunk } of missing) entry.sent.delete(firstChunk)
+  async #supplyMembers ({ entry, priority, supplied }: Request, missing: readonly Member[]): Promise<void> {
+    if (missing.length === 0) return
+    const { all, sent, coming } = entry.members
+    for (const { firstChunk } of missing) sent.delete(firstChunk)
     const wanted = new Set(missing.map(({ offset }) => offset))
     const blob = await entry.file.blob()
     await Promise.all(rangesOf(missing, blob.size).map(async (range) => {
-      const inside = entry.members
-        .slice(lowerBound(entry.members, range.from), lowerBound(entry.members, range.to))
-        .filter(({ offset, length, firstChunk }) => offset + length <= range.to && (wanted.has(offset) || !entry.sent.has(firstChunk)))
-      await this.#supplyRange(entry, blob, range, inside, supplied)
+      const inside = all
+        .slice(lowerBound(all, range.from), lowerBound(all, range.to))
+        .filter(({ offset, length, firstChunk }) => offset + length <= range.to && (wanted.has(offset) || !(sent.has(firstChunk) || coming.has(firstChunk))))
+      const work = this.#supplyRange(entry, blob, range, inside, { signal: entry.abort.signal, keep: true, priority }, supplied)
+      const ended = work.catch(() => {})
+      for (const { firstChunk } of inside) coming.set(firstChunk, { priority, ended })
+      try {
+        await work
+      } finally {
+        for (const { firstChunk } of inside) if (coming.get(firstChunk)?.ended === ended) coming.delete(firstChunk)
+      }
     }))
   }
 
-  async #supplyRange (entry: Entry, blob: UnixfsFile, range: BlobRange, members: readonly Member[], supplied: Set<number>): Promise<void> {
-    const window = new Window(range.from)
+  /** Leaves are kept: a member that spans two leaves is mostly wanted after the leaf was fetched for another one. */
+  async #supplyRange (
+    { file, members }: Entry, blob: UnixfsFile, range: BlobRange, inside: readonly Member[], waits: Waits, supplied: Set<number>
+  ): Promise<void> {
+    const window = new BlobWindow(range.from)
     let next = 0
-    // Kept: a member that spans two leaves is mostly wanted after the leaf was fetched for another one.
-    const waits = { signal: entry.abort.signal, keep: true }
     for await (const bytes of blob.stream(range.from, range.to - range.from, waits)) {
       window.push(bytes)
-      for (let member = members[next]; member !== undefined && member.offset + member.length <= window.end; member = members[++next]) {
-        entry.sent.add(member.firstChunk)
-        await this.#sink.supply(entry.file.name, 'gzip', member.firstChunk, member.count, window.slice(member.offset, member.length))
+      for (let member = inside[next]; member !== undefined && member.offset + member.length <= window.end; member = inside[++next]) {
+        members.sent.add(member.firstChunk)
+        await this.#sink.supply(file.name, 'gzip', member.firstChunk, member.count, window.slice(member.offset, member.length))
         supplied.add(member.firstChunk)
       }
-      window.dropBefore(members[next]?.offset ?? window.end)
+      window.dropBefore(inside[next]?.offset ?? window.end)
     }
   }
+}
+
+function isUrgent ({ chunks, prefetchBytes }: SuppliedFile, runs: readonly ChunkRun[]): boolean {
+  return prefetchBytes > 0 && runs.every(({ first }) => (chunks[first]?.offset ?? Infinity) < prefetchBytes)
 }
 
 /** The first member that starts at or after `offset`. */
@@ -179,40 +228,4 @@ export function rangesOf (members: readonly Member[], blobSize: number): BlobRan
     }
   }
   return ranges
-}
-
-/** The part of a stream that is still needed, addressed by blob offsets. */
-class Window {
-  #parts: VerifiedBytes[] = []
-  #start: number
-  end: number
-
-  constructor (start: number) {
-    this.#start = start
-    this.end = start
-  }
-
-  push (bytes: VerifiedBytes): void {
-    this.#parts.push(bytes)
-    this.end += bytes.byteLength
-  }
-
-  slice (offset: number, length: number): Uint8Array {
-    const pieces: Uint8Array[] = []
-    let at = this.#start
-    for (const part of this.#parts) {
-      const from = Math.max(offset, at) - at
-      const to = Math.min(offset + length, at + part.byteLength) - at
-      if (to > from) pieces.push(part.subarray(from, to))
-      at += part.byteLength
-    }
-    return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces)
-  }
-
-  dropBefore (offset: number): void {
-    for (let part = this.#parts[0]; part !== undefined && this.#start + part.byteLength <= offset; part = this.#parts[0]) {
-      this.#start += part.byteLength
-      this.#parts.shift()
-    }
-  }
 }

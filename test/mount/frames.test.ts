@@ -78,7 +78,7 @@ describe('outstanding chunks', () => {
     expect(chunks.begin('a', [{ first: 1, count: 1 }])).toEqual([])
     chunks.settle('a', 1, 0xffffffff)
     expect(chunks.begin('a', [{ first: 0, count: 3 }])).toEqual([{ first: 1, count: 2 }])
-    chunks.forget('a')
+    chunks.remove('a')
     expect(chunks.unanswered('a', [{ first: 0, count: 9 }])).toEqual([])
   })
 })

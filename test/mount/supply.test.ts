@@ -59,7 +59,7 @@ function chunksOf (lengths: readonly number[], perMember = 1): PlacedChunk[] {
 }
 
 function supplied (chunks: readonly PlacedChunk[], blob: () => Promise<UnixfsFile>): SuppliedFile {
-  return { name: 'layer', chunks, format: 'estargz', blob, rawChunks: async function * () { yield * [] } }
+  return { name: 'layer', cacheFolder: 'cache', chunks, format: 'estargz', prefetchBytes: 0, blob, rawChunks: async function * () { yield * [] } }
 }
 
 test('each asked chunk arrives with exactly the bytes of its member, whatever the leaf borders', async () => {
