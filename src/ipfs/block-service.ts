@@ -12,6 +12,7 @@ import { CarFileSource } from './car-file-source.ts'
 import { listDirectory, resolvePath } from './directory.ts'
 import { Exchange, singleNeed } from './exchange.ts'
 import type { Sleep } from './failover.ts'
+import { ForegroundGate } from './foreground-gate.ts'
 import { rangePlan } from './file-needs.ts'
 import { GatewayHttp } from './gateway-http.ts'
 import { GatewaySource } from './gateway-source.ts'
@@ -31,15 +32,17 @@ export interface BlockServiceOptions {
 
 /** @throws CONFIG_INVALID for a bad URL or a token in the clear, UNSUPPORTED for source types that are not built. */
 export function createBlockService ({ sources, log, clock = systemClock, sleep = realSleep }: BlockServiceOptions): BlockService {
-  return new Service(sources.map((config) => sourceOf(config, clock, log)), { clock, sleep })
+  const gate = new ForegroundGate()
+  const built = sources.map((config) => sourceOf(config, { clock, log, gate }))
+  return new Service(built, new Exchange(built, { clock, sleep }, gate))
 }
 
-function sourceOf (config: SourceConfig, clock: Clock, log: Log): BlockSource {
+function sourceOf (config: SourceConfig, parts: { readonly clock: Clock, readonly log: Log, readonly gate: ForegroundGate }): BlockSource {
   if (config.type === 'gateway') {
     const { url, timeoutMs = GATEWAY_TIMEOUT_MS, token, caPem } = config
-    return new GatewaySource(new GatewayHttp({ url, timeoutMs, token, caPem, clock }), clock, log)
+    return new GatewaySource(new GatewayHttp({ url, timeoutMs, token, caPem, clock: parts.clock }), parts)
   }
-  if (config.type === 'car') return new CarFileSource(config.path, clock)
+  if (config.type === 'car') return new CarFileSource(config.path, parts.clock)
   throw new SnapshotterError('UNSUPPORTED', `sources of type ${config.type} are not supported: use a gateway or a CAR file`)
 }
 
@@ -47,9 +50,9 @@ class Service implements BlockService {
   readonly #sources: readonly BlockSource[]
   readonly #exchange: Exchange
 
-  constructor (sources: readonly BlockSource[], time: { clock: Clock, sleep: Sleep }) {
+  constructor (sources: readonly BlockSource[], exchange: Exchange) {
     this.#sources = sources
-    this.#exchange = new Exchange(sources, time)
+    this.#exchange = exchange
   }
 
   async get (cid: CID, waits: Waits = {}): Promise<VerifiedBytes> {

@@ -46,14 +46,20 @@ export interface WantList {
 export interface FetchWaits {
   readonly signal: AbortSignal
   readonly priority: Priority
+  /** Called at every sign of life of the source. */
+  readonly alive?: (() => void) | undefined
 }
 
 export interface BlockSource {
   readonly name: string
-  /** Milliseconds since 1970 before which it must not be asked, or 0. */
+  /** Monotonic milliseconds before which it must not be asked, or 0. */
   readonly availableAt: number
-  /** Milliseconds since 1970 before which the others go first, or 0. */
-  readonly penalisedUntil: number
+  /** Others go first for now. */
+  readonly suspect: boolean
+  /** Silence of this many milliseconds is out of the ordinary. */
+  readonly unusualMs: number
+  /** It kept silent while another source delivered. */
+  readonly beaten: () => void
   /**
    * Delivers what it can and records each failure in `attempts`.
    * @throws only the signal's reason.

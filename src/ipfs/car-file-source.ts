@@ -1,6 +1,7 @@
 // A CAR file on disk as a source of blocks, for machines without a network. Opened and indexed when first asked.
 import type { Clock } from '../base/clock.ts'
 import { asSnapshotterError } from '../base/errors.ts'
+import { HEDGE_MS_MAX } from '../base/limits.ts'
 import type { Attempt } from './attempts.ts'
 import type { BlockSource, FetchWaits, WantList } from './block-source.ts'
 import type { SourceStatus } from './blocks.ts'
@@ -15,7 +16,9 @@ export class CarFileSource implements BlockSource {
   #bytes = 0
   #blocks = 0
   readonly availableAt = 0
-  readonly penalisedUntil = 0
+  readonly suspect = false
+  readonly unusualMs = HEDGE_MS_MAX
+  readonly beaten = (): void => {} // a slow disk: nothing is gained by asking it later
 
   constructor (path: string, clock: Clock) {
     this.#path = path
@@ -44,6 +47,7 @@ export class CarFileSource implements BlockSource {
           this.#bytes += block.byteLength
           this.#blocks++
           wants.accept(key, block)
+          waits.alive?.()
         }
       } catch (error) {
         const { code, message } = asSnapshotterError(error)

@@ -1,6 +1,8 @@
 // The one CAR request that brings a list of wanted blocks: `/ipfs/{root}[/names]` with `dag-scope` and `entity-bytes`.
-import type { WantList } from './block-source.ts'
+import type { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
+import { keyOf } from './block-key.ts'
+import type { WantList } from './block-source.ts'
 
 /** The span of the file that the missing blocks are needed for; `bytes` is 0 outside files. */
 export interface CarRange {
@@ -24,4 +26,19 @@ export function carPath ({ target }: WantList, { from, bytes }: CarRange): strin
   const path = [target.root.toString(), ...target.names.map(encodeURIComponent)].join('/')
   const range = bytes === 0 ? '' : `&entity-bytes=${from}:${from + bytes - 1}`
   return `/ipfs/${path}?format=car&dag-scope=${target.scope === 'block' ? 'block' : 'entity'}${range}`
+}
+
+/** The list with one block in it: for gateways that give single blocks only as CARs. */
+export function only (cid: CID, wants: WantList): WantList {
+  const key = keyOf(cid)
+  return {
+    target: { root: cid, names: [], scope: 'block' },
+    get size () { return wants.wanted(key) === undefined ? 0 : 1 },
+    get delivered () { return wants.delivered },
+    what: wants.what,
+    * pending () { for (const entry of wants.pending()) if (entry[0] === key) yield entry },
+    wanted: (other) => other === key ? wants.wanted(key) : undefined,
+    accept: (other, bytes) => { wants.accept(other, bytes) },
+    begin: () => { wants.begin() }
+  }
 }

@@ -12,7 +12,9 @@ import type { Attempt } from './attempts.ts'
 import { BlockCache } from './block-cache.ts'
 import { type BlockKey, keyOf } from './block-key.ts'
 import type { BlockSource, CarTarget, Need, WantList } from './block-source.ts'
-import { fetchFromSources, type Sleep } from './failover.ts'
+import { fetchFromSources, type Sleep, type Time } from './failover.ts'
+import { ForegroundGate } from './foreground-gate.ts'
+import { HedgeBudget } from './hedges.ts'
 
 const DAG_PB_LINKS_FIRST = 0x12 // the first byte of every canonical node that has links
 
@@ -176,15 +178,17 @@ export class Job implements WantList {
 
 export class Exchange {
   readonly #sources: readonly BlockSource[]
-  readonly #time: { clock: Clock, sleep: Sleep }
+  readonly #time: Time
+  readonly #gate: ForegroundGate
   readonly #wants = new Map<BlockKey, Want>()
   readonly #nodes = new BlockCache(NODE_CACHE_BYTES)
   readonly #leaves = new BlockCache(LEAF_CACHE_BYTES)
   readonly #running = new Map<Job, Promise<void>>()
 
-  constructor (sources: readonly BlockSource[], time: { clock: Clock, sleep: Sleep }) {
+  constructor (sources: readonly BlockSource[], time: { readonly clock: Clock, readonly sleep: Sleep }, gate: ForegroundGate = new ForegroundGate()) {
     this.#sources = sources
-    this.#time = time
+    this.#time = { ...time, hedges: new HedgeBudget() }
+    this.#gate = gate
   }
 
   /** What needs no source: identity CIDs and what memory holds. @throws CID_UNSUPPORTED. */
@@ -226,9 +230,13 @@ export class Exchange {
   start (job: Job): void {
     if (job.size === 0) return
     const waits = { signal: job.controller.signal, priority: job.priority }
+    const leave = job.priority === 'foreground' ? this.#gate.enter() : () => {}
     const run = fetchFromSources(this.#sources, job, job.attempts, waits, this.#time)
       .catch((error: unknown) => { job.fail(error) })
-      .finally(() => this.#running.delete(job))
+      .finally(() => {
+        leave()
+        this.#running.delete(job)
+      })
     this.#running.set(job, run)
     job.ended = run
   }

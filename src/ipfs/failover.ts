@@ -4,28 +4,31 @@ import type { Clock } from '../base/clock.ts'
 import { FETCH_BACKOFF_MS, FETCH_ROUNDS_MAX, RETRY_AFTER_MS_MAX } from '../base/limits.ts'
 import { type Attempt, fetchFailure } from './attempts.ts'
 import type { BlockSource, FetchWaits, WantList } from './block-source.ts'
+import { askSources, type HedgeBudget } from './hedges.ts'
+
+export interface Time {
+  readonly clock: Clock
+  readonly sleep: Sleep
+  readonly hedges: HedgeBudget
+}
 
 export type Sleep = (ms: number, signal?: AbortSignal) => Promise<void>
 
 /** @throws the codes of attempts.ts; the signal's reason. */
 export async function fetchFromSources (
-  sources: readonly BlockSource[], wants: WantList, attempts: Attempt[], waits: FetchWaits, time: { clock: Clock, sleep: Sleep }
+  sources: readonly BlockSource[], wants: WantList, attempts: Attempt[], waits: FetchWaits, time: Time
 ): Promise<void> {
   const patience: Patience = { rounds: FETCH_ROUNDS_MAX, restMs: RETRY_AFTER_MS_MAX }
   let candidates = sources
   for (;;) {
     const before = wants.delivered
     const known = attempts.length
-    for (const source of inOrder(candidates, time.clock.now())) {
-      if (wants.size === 0) return
-      waits.signal.throwIfAborted()
-      await source.fetch(wants, attempts, waits)
-    }
+    await askSources(inOrder(candidates), wants, attempts, waits, time.hedges)
     if (wants.size === 0) return
 
     const round = attempts.slice(known)
     const progress = wants.delivered > before
-    const pause = progress ? 0 : pauseBefore(sources, round, patience, time.clock.now())
+    const pause = progress ? 0 : pauseBefore(sources, round, patience, time.clock.monotonicMs())
     if (pause === null) throw fetchFailure(wants.what, attempts)
     if (pause > 0) await time.sleep(pause, waits.signal)
     candidates = sources.filter((source) => progress || hopeful(source, round))
@@ -38,9 +41,9 @@ interface Patience {
   restMs: number
 }
 
-/** Penalised sources last; the rest as configured. */
-function inOrder (sources: readonly BlockSource[], now: number): BlockSource[] {
-  return [...sources].sort((a, b) => Number(a.penalisedUntil > now) - Number(b.penalisedUntil > now))
+/** Suspects last; the rest as configured. */
+function inOrder (sources: readonly BlockSource[]): BlockSource[] {
+  return [...sources].sort((a, b) => Number(a.suspect) - Number(b.suspect))
 }
 
 /** How long to wait before a fruitless round is followed by another one, or null when it is not. */

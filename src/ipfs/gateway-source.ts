@@ -4,7 +4,7 @@ import type { CID } from 'multiformats/cid'
 import type { Clock } from '../base/clock.ts'
 import { asSnapshotterError, hasCode, SnapshotterError } from '../base/errors.ts'
 import {
-  BLOCK_BYTES_MAX, CAR_OVERHEAD_BYTES_MAX, FETCH_CONCURRENCY, SOURCE_BACKGROUND_CONCURRENCY, SOURCE_CONCURRENCY, SOURCE_PENALTY_MS
+  BLOCK_BYTES_MAX, CAR_OVERHEAD_BYTES_MAX, FETCH_CONCURRENCY, SOURCE_BACKGROUND_CONCURRENCY, SOURCE_CONCURRENCY
 } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { Semaphore } from '../base/semaphore.ts'
@@ -13,40 +13,59 @@ import type { Attempt } from './attempts.ts'
 import { type BlockKey, keyOf } from './block-key.ts'
 import type { BlockSource, FetchWaits, Need, WantList } from './block-source.ts'
 import type { SourceStatus } from './blocks.ts'
-import { carPath, carRange } from './car-request.ts'
+import { carPath, carRange, only } from './car-request.ts'
+import type { ForegroundGate } from './foreground-gate.ts'
 import { CarParser } from './car-parser.ts'
 import { CAR_ACCEPT, CAR_TYPE, failureOfStatus, failureOfType, FORMAT_REFUSED, isTransient, RAW_TYPE } from './gateway-answer.ts'
-import type { GatewayAnswer, GatewayHttp } from './gateway-http.ts'
-import { remainingRequests, restMs, retryAfterMs } from './rate-limit.ts'
+import type { GatewayTransport, TransportAnswer } from './gateway-transport.ts'
+import { Standing } from './standing.ts'
 
 const FORMAT_MEMORY_MS = 600_000 // a refused format is tried again after this
 
 type Outcome = 'done' | 'refused' | 'missing' | 'failed'
 
 export class GatewaySource implements BlockSource {
-  readonly #http: GatewayHttp
+  readonly #http: GatewayTransport
   readonly #clock: Clock
   readonly #log: Log
+  readonly #gate: ForegroundGate
+  readonly #standing: Standing
   readonly #slots = new Semaphore(SOURCE_CONCURRENCY)
   readonly #backgroundSlots = new Semaphore(SOURCE_BACKGROUND_CONCURRENCY)
-  /** Until when (milliseconds since 1970) a format is not asked for, because it was refused while the other one worked. */
+  /** Until when (monotonic milliseconds) a format is not asked for, because it was refused while the other one worked. */
   #refused = { raw: 0, car: 0 }
-  #budget: number | null = null
   #requests = 0
   #failures = 0
   #bytes = 0
   #blocks = 0
-  availableAt = 0
-  penalisedUntil = 0
 
-  constructor (http: GatewayHttp, clock: Clock, log: Log) {
+  constructor (http: GatewayTransport, { clock, log, gate }: { readonly clock: Clock, readonly log: Log, readonly gate: ForegroundGate }) {
     this.#http = http
     this.#clock = clock
     this.#log = log
+    this.#gate = gate
+    this.#standing = new Standing(clock)
   }
 
   get name (): string {
     return this.#http.name
+  }
+
+  get suspect (): boolean {
+    return this.#standing.suspect
+  }
+
+  get availableAt (): number {
+    return this.#standing.availableAt
+  }
+
+  get unusualMs (): number {
+    return this.#standing.latency.unusualMs
+  }
+
+  beaten (): void {
+    this.#standing.beaten()
+    this.#log.debug({ source: this.name }, 'source was silent while another one delivered')
   }
 
   async fetch (wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<void> {
@@ -55,7 +74,7 @@ export class GatewaySource implements BlockSource {
     // One block alone; then a CAR if it was a node whose children are needed, or if only its root is known there.
     if (!worthCar(wants) && !await this.#fetchFirst(wants, attempts, waits)) return
 
-    const outcome = await this.#attempt(attempts, waits, wants, async () => { await this.#fetchCar(wants, waits.signal) })
+    const outcome = await this.#attempt(attempts, waits, wants, async () => { await this.#fetchCar(wants, waits) })
     // A path that a CAR cannot be made for may still have its first blocks.
     if (wants.size === 0 || (outcome !== 'refused' && !(outcome === 'missing' && wants.target.names.length > 0))) return
     const before = wants.delivered
@@ -64,7 +83,6 @@ export class GatewaySource implements BlockSource {
   }
 
   status (): SourceStatus {
-    const resting = this.availableAt > this.#clock.now()
     return {
       name: this.name,
       type: 'gateway',
@@ -72,8 +90,7 @@ export class GatewaySource implements BlockSource {
       failures: this.#failures,
       bytes: this.#bytes,
       blocks: this.#blocks,
-      budget: resting ? 0 : this.#budget,
-      retryAt: resting ? this.availableAt : null
+      ...this.#standing.said
     }
   }
 
@@ -82,11 +99,11 @@ export class GatewaySource implements BlockSource {
   }
 
   #offers (format: 'raw' | 'car'): boolean {
-    return this.#refused[format] <= this.#clock.now()
+    return this.#refused[format] <= this.#clock.monotonicMs()
   }
 
   #remember (refused: 'raw' | 'car'): void {
-    this.#refused = { raw: 0, car: 0, [refused]: this.#clock.now() + FORMAT_MEMORY_MS }
+    this.#refused = { raw: 0, car: 0, [refused]: this.#clock.monotonicMs() + FORMAT_MEMORY_MS }
   }
 
   /** The list's only block. True when a CAR has to follow. */
@@ -131,9 +148,9 @@ export class GatewaySource implements BlockSource {
   }
 
   async #fetchBlock (cid: CID, wants: WantList, attempts: Attempt[], waits: FetchWaits): Promise<Outcome> {
-    const car = async (): Promise<void> => { await this.#fetchCar(only(cid, wants), waits.signal) }
+    const car = async (): Promise<void> => { await this.#fetchCar(only(cid, wants), waits) }
     if (!this.#offers('raw')) return await this.#attempt(attempts, waits, wants, car)
-    const outcome = await this.#attempt(attempts, waits, wants, async () => { await this.#fetchRaw(cid, wants, waits.signal) })
+    const outcome = await this.#attempt(attempts, waits, wants, async () => { await this.#fetchRaw(cid, wants, waits) })
     if (outcome !== 'refused' || !this.#offers('car')) return outcome
     const second = await this.#attempt(attempts, waits, wants, car)
     if (second === 'done') this.#remember('raw')
@@ -149,7 +166,7 @@ export class GatewaySource implements BlockSource {
         const ms = this.#clock.monotonicMs() - started
         attempts.push({ source: this.name, code, note, ms, transient, formatRefused: details[FORMAT_REFUSED] === true })
       }
-      const rest = this.availableAt - this.#clock.now()
+      const rest = this.#standing.restMs
       if (rest > 0) {
         record(new SnapshotterError('GATEWAY_RATE_LIMITED', `it asked to be left alone for ${Math.ceil(rest / 1000)} s more`), false)
         return 'failed'
@@ -158,7 +175,7 @@ export class GatewaySource implements BlockSource {
       this.#requests++
       try {
         await work()
-        this.penalisedUntil = 0
+        this.#standing.good()
         return 'done'
       } catch (error) {
         waits.signal.throwIfAborted()
@@ -175,17 +192,20 @@ export class GatewaySource implements BlockSource {
     if (failure.code === 'ROOT_NOT_FOUND') return 'missing'
     const lied = hasCode(failure, 'BLOCK_HASH_MISMATCH', 'BLOCK_TOO_LARGE', 'CAR_INVALID')
     if (lied) this.#log.warn({ source: this.name, code: failure.code, reason: failure.message }, 'source sent bytes that do not match')
-    if (lied || hasCode(failure, 'GATEWAY_TIMEOUT', 'ROOT_UNREACHABLE')) this.penalisedUntil = this.#clock.now() + SOURCE_PENALTY_MS
+    if (lied || hasCode(failure, 'GATEWAY_TIMEOUT', 'ROOT_UNREACHABLE')) this.#standing.bad()
     return 'failed'
   }
 
   async #inSlot<Result> (waits: FetchWaits, work: () => Promise<Result>): Promise<Result> {
-    const run = async (): Promise<Result> => await this.#slots.run(work, waits)
-    return waits.priority === 'background' ? await this.#backgroundSlots.run(run, waits) : await run()
+    if (waits.priority === 'foreground') return await this.#slots.run(work, waits)
+    return await this.#backgroundSlots.run(async () => {
+      await this.#gate.quiet(waits.signal)
+      return await this.#slots.run(work, waits)
+    }, waits)
   }
 
-  async #fetchRaw (cid: CID, wants: WantList, signal: AbortSignal): Promise<void> {
-    await this.#ask(`/ipfs/${cid.toString()}?format=raw`, RAW_TYPE, RAW_TYPE, signal, async (answer) => {
+  async #fetchRaw (cid: CID, wants: WantList, waits: FetchWaits): Promise<void> {
+    await this.#ask(`/ipfs/${cid.toString()}?format=raw`, RAW_TYPE, RAW_TYPE, waits, async (answer) => {
       const pieces: Uint8Array[] = []
       const tooLarge = (bytes: number): never => {
         throw new SnapshotterError('BLOCK_TOO_LARGE', `block ${cid.toString()} of ${bytes} bytes or more, limit ${BLOCK_BYTES_MAX}`)
@@ -204,10 +224,10 @@ export class GatewaySource implements BlockSource {
     wants.accept(key, bytes)
   }
 
-  async #fetchCar (wants: WantList, signal: AbortSignal): Promise<void> {
+  async #fetchCar (wants: WantList, waits: FetchWaits): Promise<void> {
     const range = carRange(wants)
     const limit = range.bytes + CAR_OVERHEAD_BYTES_MAX
-    await this.#ask(carPath(wants, range), CAR_ACCEPT, CAR_TYPE, signal, async (answer) => {
+    await this.#ask(carPath(wants, range), CAR_ACCEPT, CAR_TYPE, waits, async (answer) => {
       const truncated = (how: string): SnapshotterError =>
         new SnapshotterError('CAR_TRUNCATED', `${how} after ${parser.blocks} of the wanted blocks, ${wants.size} missing`)
       const parser = new CarParser({
@@ -239,10 +259,18 @@ export class GatewaySource implements BlockSource {
     throw new SnapshotterError('CAR_INVALID', `CAR of ${bytes} bytes or more, limit ${limit}`, { [FORMAT_REFUSED]: true })
   }
 
-  async #ask (path: string, accept: string, type: string, signal: AbortSignal, read: (answer: GatewayAnswer) => Promise<void>): Promise<void> {
-    const answer = await this.#http.get(path, accept, (bytes) => { this.#bytes += bytes }, signal)
+  async #ask (path: string, accept: string, type: string, waits: FetchWaits, read: (answer: TransportAnswer) => Promise<void>): Promise<void> {
+    const asked = this.#clock.monotonicMs()
+    const onBytes = (bytes: number): void => {
+      this.#bytes += bytes
+      waits.alive?.()
+    }
+    const answer = await this.#http.get(path, accept, onBytes, waits.signal)
     try {
-      this.#noteBudget(answer)
+      waits.alive?.()
+      if (waits.priority === 'foreground') this.#standing.latency.observe(this.#clock.monotonicMs() - asked)
+      const rest = this.#standing.note(answer.status, answer.headers)
+      if (rest !== null) this.#log.info({ source: this.name, ms: rest }, 'source asks to be left alone')
       const failure = failureOfStatus(answer.status) ?? failureOfType(type, answer.contentType)
       if (failure !== null) {
         await answer.finish()
@@ -254,33 +282,10 @@ export class GatewaySource implements BlockSource {
     }
   }
 
-  #noteBudget ({ status, headers }: GatewayAnswer): void {
-    this.#budget = remainingRequests(headers)
-    const now = this.#clock.now()
-    const rest = status === 429 ? restMs(headers, now) : status === 503 ? retryAfterMs(headers, now) : null
-    if (rest === null) return
-    this.availableAt = now + rest
-    this.#log.info({ source: this.name, ms: rest }, 'source asks to be left alone')
-  }
 }
 
 function worthCar (wants: WantList): boolean {
   if (wants.size > 1) return true
   for (const [, { deep }] of wants.pending()) return deep
   return false
-}
-
-/** The list with one block in it: for gateways that give single blocks only as CARs. */
-function only (cid: CID, wants: WantList): WantList {
-  const key = keyOf(cid)
-  return {
-    target: { root: cid, names: [], scope: 'block' },
-    get size () { return wants.wanted(key) === undefined ? 0 : 1 },
-    get delivered () { return wants.delivered },
-    what: wants.what,
-    * pending () { for (const entry of wants.pending()) if (entry[0] === key) yield entry },
-    wanted: (other) => other === key ? wants.wanted(key) : undefined,
-    accept: (other, bytes) => { wants.accept(other, bytes) },
-    begin: () => { wants.begin() }
-  }
 }

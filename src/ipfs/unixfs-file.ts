@@ -2,7 +2,7 @@
 // memory. Its root node stays in hand; everything else is fetched when a range needs it.
 import type { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
-import { FILE_READ_BYTES_MAX, RANGE_BYTES_MAX, STREAM_WINDOWS } from '../base/limits.ts'
+import { BACKGROUND_RANGE_BYTES, FILE_READ_BYTES_MAX, RANGE_BYTES_MAX, STREAM_WINDOWS } from '../base/limits.ts'
 import { type VerifiedBytes, verifiedConcat } from '../verify/verified-bytes.ts'
 import type { UnixfsFile, Waits } from './blocks.ts'
 import type { Exchange } from './exchange.ts'
@@ -30,7 +30,8 @@ export class OpenFile implements UnixfsFile {
     if (range.to - range.from > FILE_READ_BYTES_MAX) {
       throw new SnapshotterError('LIMIT_EXCEEDED', `read of ${range.to - range.from} bytes of ${this.cid.toString()} at once, limit ${FILE_READ_BYTES_MAX}`)
     }
-    const windows = range.to - range.from <= RANGE_BYTES_MAX ? [range] : [...alignedWindows(range)]
+    const step = windowBytes(waits)
+    const windows = range.to - range.from <= step ? [range] : [...alignedWindows(range, step)]
     const ranges = windows.map((window) => new FileRange(this.#exchange, this.#root, window, waits, true))
     try {
       const parts: VerifiedBytes[] = []
@@ -42,7 +43,7 @@ export class OpenFile implements UnixfsFile {
   }
 
   async * stream (offset: number, length: number, waits: Waits = {}): AsyncGenerator<VerifiedBytes> {
-    const windows = alignedWindows(this.#clip(offset, length))
+    const windows = alignedWindows(this.#clip(offset, length), windowBytes(waits))
     const ahead: FileRange[] = []
     try {
       for (;;) {
@@ -70,10 +71,15 @@ export class OpenFile implements UnixfsFile {
   }
 }
 
-/** Cuts at multiples of RANGE_BYTES_MAX, where the leaves of every usual chunk size end, too. */
-function * alignedWindows ({ from, to }: { from: number, to: number }): Generator<{ from: number, to: number }, undefined> {
+/** What one request may bring: a read that comes meanwhile must not wait behind much of the background's. */
+function windowBytes ({ priority }: Waits): number {
+  return priority === 'background' ? BACKGROUND_RANGE_BYTES : RANGE_BYTES_MAX
+}
+
+/** Cuts at multiples of `step`, where the leaves of every usual chunk size end, too. */
+function * alignedWindows ({ from, to }: { from: number, to: number }, step: number): Generator<{ from: number, to: number }, undefined> {
   for (let at = from; at < to;) {
-    const end = Math.min(Math.floor(at / RANGE_BYTES_MAX) * RANGE_BYTES_MAX + RANGE_BYTES_MAX, to)
+    const end = Math.min(Math.floor(at / step) * step + step, to)
     yield { from: at, to: end }
     at = end
   }

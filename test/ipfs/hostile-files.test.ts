@@ -13,6 +13,7 @@ import { keyOf } from '../../src/ipfs/block-key.ts'
 import type { BlockSource, WantList } from '../../src/ipfs/block-source.ts'
 import { CarFileSource } from '../../src/ipfs/car-file-source.ts'
 import { Exchange, Job, SINGLE_BLOCK, singleNeed } from '../../src/ipfs/exchange.ts'
+import { ForegroundGate } from '../../src/ipfs/foreground-gate.ts'
 import { GatewayHttp } from '../../src/ipfs/gateway-http.ts'
 import { GatewaySource } from '../../src/ipfs/gateway-source.ts'
 import { OpenFile } from '../../src/ipfs/unixfs-file.ts'
@@ -124,13 +125,15 @@ describe('what a job wants', () => {
   class Scripted implements BlockSource {
     readonly name = 'scripted'
     readonly availableAt = 0
-    readonly penalisedUntil = 0
+    readonly suspect = false
+    readonly unusualMs = 1_000
     readonly #blocks: ReadonlyArray<readonly [CID, Uint8Array]>
     fetches = 0
     wantedMost = 0
     constructor (blocks: ReadonlyArray<readonly [CID, Uint8Array]>) { this.#blocks = blocks }
     status = (): never => { throw new Error('not asked') }
     close = async (): Promise<void> => {}
+    beaten = (): void => {}
 
     /** One CAR without repeats: each block once, in order, taken or passed over. */
     async fetch (wants: WantList, attempts: Attempt[]): Promise<void> {
@@ -201,7 +204,7 @@ describe('a long list of blocks that a source lacks is gone through a few times,
   test('by a gateway', async () => {
     const { url } = await gatewayOf(new Dag())
     const http = new GatewayHttp({ url, timeoutMs: 5_000, clock: systemClock })
-    expect(await looksOf(new GatewaySource(http, systemClock, silentLog))).toBeLessThan(4 * COUNT)
+    expect(await looksOf(new GatewaySource(http, { clock: systemClock, log: silentLog, gate: new ForegroundGate() }))).toBeLessThan(4 * COUNT)
   })
 
   test('by a CAR file', async () => {

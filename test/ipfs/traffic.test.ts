@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { fixedSize } from 'ipfs-unixfs-importer/chunker'
 import { balanced } from 'ipfs-unixfs-importer/layout'
 import { CID } from 'multiformats/cid'
+import { SOURCE_BACKGROUND_CONCURRENCY } from '../../src/base/limits.ts'
 import { silentLog } from '../../src/base/log.ts'
 import type { BlockService } from '../../src/ipfs/blocks.ts'
 import { type CarBlocks, type FakeGateway, startFakeGateway } from '../fakes/gateway.ts'
@@ -273,7 +274,7 @@ test('a foreground reader takes a block over from the background queue', async (
   const leaving = new AbortController()
   const queued = Array.from({ length: 12 }, async (_, index) => await over.get(leaf(index), { priority: 'background', signal: leaving.signal }))
   const wanted = over.get(leaf(12), { priority: 'background' })
-  await until(() => gateway.requests.length === 8) // all background slots are taken; the wanted block waits behind them
+  await until(() => gateway.requests.length === SOURCE_BACKGROUND_CONCURRENCY) // all background slots are taken; the wanted block waits behind them
   expect((await over.get(leaf(12))).byteLength).toBe(2_000)
   expect((await wanted).byteLength).toBe(2_000)
   leaving.abort(new Error('enough'))
