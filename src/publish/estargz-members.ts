@@ -31,8 +31,7 @@ export interface Member {
 export class MemberCutter {
   /** Of the new tar, as far as members were taken. */
   readonly uncompressed = new DigestStream()
-  readonly #tar: ByteSource
-  readonly #headers: ByteSource
+  readonly #windowed: ByteSource
   readonly #chunkBytes: number
   readonly #names = new OwnerNames()
   #parts: Buffer[] = []
@@ -41,8 +40,7 @@ export class MemberCutter {
   #toc: TocEntry[] = []
 
   constructor (tar: ByteSource, chunkBytes: number) {
-    this.#tar = tar
-    this.#headers = windowed(tar)
+    this.#windowed = windowed(tar)
     this.#chunkBytes = chunkBytes
   }
 
@@ -56,9 +54,9 @@ export class MemberCutter {
   }
 
   async * #entry (entry: PlacedEntry): AsyncGenerator<Member, void, undefined> {
-    this.#append(await this.#headers.read(entry.headerOffset, entry.dataOffset - entry.headerOffset))
+    this.#append(await this.#windowed.read(entry.headerOffset, entry.dataOffset - entry.headerOffset))
     if (entry.type === 'global') {
-      this.#append(await this.#tar.read(entry.dataOffset, alignUp(entry.dataSize, TAR_BLOCK)))
+      this.#append(await this.#windowed.read(entry.dataOffset, alignUp(entry.dataSize, TAR_BLOCK)))
     } else if (entry.type === 'file' && entry.size > 0) {
       yield * this.#content(entry)
     } else {
@@ -74,7 +72,7 @@ export class MemberCutter {
     let first: TocEntry | null = null
     for (let at = 0; at < entry.size; at += this.#chunkBytes) {
       yield * this.#cut()
-      const bytes = await this.#tar.read(entry.dataOffset + at, Math.min(this.#chunkBytes, entry.size - at))
+      const bytes = await this.#windowed.read(entry.dataOffset + at, Math.min(this.#chunkBytes, entry.size - at))
       const size = bytes.byteLength
       const chunk = { offset: at, size, last: at + size === entry.size, digest: hash('sha256', bytes, 'buffer') }
       const line: TocEntry = { fields: at === 0 ? header : { name: header['name'], type: 'chunk' }, chunk, ready: at > 0 }
@@ -115,7 +113,8 @@ export class MemberCutter {
 
   * #cut (): Generator<Member, void, undefined> {
     if (this.#bytes === 0) return
-    const bytes = Buffer.concat(this.#parts, this.#bytes)
+    const [only] = this.#parts
+    const bytes = this.#parts.length === 1 && only !== undefined ? only : Buffer.concat(this.#parts, this.#bytes)
     const member = { bytes, chunk: this.#chunk, toc: this.#toc }
     this.#parts = []
     this.#bytes = 0

@@ -1,6 +1,7 @@
 // A layer's uncompressed tar as random access, its digest and diffID proven on the way: the blob is inflated once into a
 // file without a name (an uncompressed blob is read where it is). Refuses other bytes than the manifest and config name.
-import { PUBLISH_WRITE_BYTES } from '../base/limits.ts'
+import type { FileHandle } from 'node:fs/promises'
+import { PUBLISH_WRITE_BYTES, PUBLISH_WRITE_PIECES } from '../base/limits.ts'
 import { drain } from '../layer/byte-reader.ts'
 import { isGzip } from '../layer/gzip-members.ts'
 import { type LayerBlob, LayerStream } from '../layer/layer-stream.ts'
@@ -29,7 +30,7 @@ export async function openLayerTar (blob: ByteSource, names: Omit<LayerBlob, 'st
   const file = await openNameless(options.spoolBeside)
   try {
     await layer.whole(async () => {
-      for await (const bytes of gathered(layer.tar(), PUBLISH_WRITE_BYTES)) await file.writeFile(bytes)
+      for await (const pieces of gathered(layer.tar(), PUBLISH_WRITE_BYTES)) await appendAll(file, pieces)
     })
     return { source: fileSlice(file, blob.name, 0, layer.tarBytes), close: async () => { await file.close() } }
   } catch (error) {
@@ -46,17 +47,26 @@ export async function * counted (blob: ByteSource, advance: (bytes: number) => v
   }
 }
 
-/** Small pieces joined to at least `least` bytes, so that each write is worth its system call. */
-async function * gathered (pieces: AsyncIterable<Uint8Array>, least: number): AsyncGenerator<Buffer, void, undefined> {
+/** Pieces in groups of at least `least` bytes, so that each write is worth its system call. */
+async function * gathered (pieces: AsyncIterable<Uint8Array>, least: number): AsyncGenerator<Uint8Array[], void, undefined> {
   let held: Uint8Array[] = []
   let bytes = 0
   for await (const piece of pieces) {
     held.push(piece)
     bytes += piece.byteLength
-    if (bytes < least) continue
-    yield Buffer.concat(held, bytes)
+    if (bytes < least && held.length < PUBLISH_WRITE_PIECES) continue
+    yield held
     held = []
     bytes = 0
   }
-  if (bytes > 0) yield Buffer.concat(held, bytes)
+  if (bytes > 0) yield held
+}
+
+/** A short write is finished piece by piece. */
+async function appendAll (file: FileHandle, pieces: readonly Uint8Array[]): Promise<void> {
+  let left = (await file.writev(pieces)).bytesWritten
+  for (const piece of pieces) {
+    if (left < piece.byteLength) await file.writeFile(piece.subarray(left))
+    left = Math.max(0, left - piece.byteLength)
+  }
 }
