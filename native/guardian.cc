@@ -244,7 +244,7 @@ int Guardian::finish(int status) {
   for (int64_t until = nowMs() + kDeathPatienceMs; worker_ > 0 && ::waitpid(worker_, nullptr, WNOHANG) == 0 && nowMs() < until;) sleepMs(5);
   const bool leaveNothing = readyPipe_ || (stopping_ && unmounter_ < 0);  // nobody was served, or nobody has unmounted
   if (leaveNothing) unmountTree(state_);
-  removeTraces(state_, parts_.lock);
+  removeTraces(state_, parts_.lock, stopping_ || readyPipe_);
   return status;
 }
 

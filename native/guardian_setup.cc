@@ -116,8 +116,8 @@ GuardianParts setUpGuardian(const std::string& state, const GuardianOptions& opt
 }
 
 // The lock file stays: unlinking it would let one process lock the old file and another a new one.
-void removeTraces(const std::string& state, const Fd& lock) {
-  ::unlink((state + "/data.sock").c_str());
+void removeTraces(const std::string& state, const Fd& lock, bool stopped) {
+  if (stopped) ::unlink((state + "/data.sock").c_str());
   if (::ftruncate(lock.get(), 0) != 0) logEvent("cannot empty the pid file");
   logEvent("guardian ended");
 }

@@ -16,7 +16,8 @@ struct GuardianParts {
 std::string prepareDirectory(const std::string& path);
 /** Runs in the daemon. A Failure leaves no mount behind. */
 GuardianParts setUpGuardian(const std::string& state, const GuardianOptions& options);
-void removeTraces(const std::string& state, const Fd& lock);
+/** `stopped`: on purpose. Else the socket stays and refuses: control starts another guardian. */
+void removeTraces(const std::string& state, const Fd& lock, bool stopped);
 
 std::string guardianJson(const std::string& state);
 void writeReady(int pipe, const std::string& line);

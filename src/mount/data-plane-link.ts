@@ -2,7 +2,7 @@
 // was asked and not answered is the business of the layer above, which hears of every new connection.
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { messageOf } from '../base/errors.ts'
+import { messageOf, systemCode } from '../base/errors.ts'
 import { DATA_PLANE_RECONNECT_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { BodyReader, encodeFrame, FRAME, type Frame, FrameParser, PROTOCOL_VERSION, u32 } from './frames.ts'
@@ -20,6 +20,8 @@ interface Options {
   readonly log: Log
   readonly onConnect: (hello: Hello) => void
   readonly onFrame: (frame: Frame) => void
+  /** The socket is there and nobody listens: its guardian died. Awaited before the next try; never rejects. */
+  readonly onRefused: () => Promise<void>
 }
 
 const SLOWEST_TRIES = 50 // the pause grows to this many times DATA_PLANE_RECONNECT_MS: one second
@@ -30,6 +32,7 @@ export class DataPlaneLink {
   #socket: Socket | null = null
   #hello: Hello | null = null
   #failure = 'never connected'
+  #refused = false
 
   constructor (options: Options) {
     this.#options = options
@@ -63,6 +66,7 @@ export class DataPlaneLink {
   async #dialForEver (): Promise<void> {
     for (let tries = 0; !this.#closing.signal.aborted; tries++) {
       if (await this.#converse()) tries = 0
+      if (this.#refused && !this.#closing.signal.aborted) await this.#options.onRefused()
       const pause = DATA_PLANE_RECONNECT_MS * Math.min(tries, SLOWEST_TRIES)
       await delay(pause, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {})
     }
@@ -75,8 +79,12 @@ export class DataPlaneLink {
     const parser = new FrameParser()
     const heard = { hello: false }
     this.#socket = socket
+    this.#refused = false
     socket.once('connect', () => { for (const part of encodeFrame(FRAME.HELLO, 0, u32(PROTOCOL_VERSION))) socket.write(part) })
-    socket.once('error', (error) => { this.#failure = error.message })
+    socket.once('error', (error) => {
+      this.#failure = error.message
+      this.#refused = systemCode(error) === 'ECONNREFUSED'
+    })
     socket.once('close', () => { resolve(undefined) })
     socket.on('data', (data) => {
       try {
