@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type ErrorCode, ERROR_CODES, SnapshotterError, systemCode } from '../base/errors.ts'
 import { TREE_SERVER_CALL_MS, TREE_SERVER_DIAL_MS, TREE_SERVER_START_MS, TREE_SERVER_THREADS } from '../base/limits.ts'
-import { TREE_SERVER, type TreeAnswer, type TreeRequest } from './tree-server.ts'
+import { TREE_SERVER, type TreeAnswer, type TreeRequest, type TreeToMount } from './tree-server.ts'
 
 export class TreeClient {
   readonly #socket: string
@@ -21,8 +21,8 @@ export class TreeClient {
   }
 
   /** Starts the server if need be. @throws ENVIRONMENT, MOUNT_FAILED, UNSUPPORTED, LAYER_INVALID. */
-  async mount (target: string, tree: string, data: string): Promise<void> {
-    const request = { do: 'mount', target, tree, data } as const
+  async mount (tree: TreeToMount): Promise<void> {
+    const request = { do: 'mount', ...tree } as const
     if (await this.#ask(request) !== null) return
     this.#starting ??= this.#start().finally(() => { this.#starting = null })
     await this.#starting

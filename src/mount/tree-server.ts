@@ -16,9 +16,18 @@ import { TreeView } from './tree-view.ts'
 /** What to run. */
 export const TREE_SERVER = import.meta.filename
 
-/** `tree`: a file with an encoded LayerIndex, chunks left out. `data`: the file that the worker serves. */
+export interface TreeToMount {
+  readonly target: string
+  /** Path of an encoded LayerIndex, chunks left out. */
+  readonly tree: string
+  /** Path of the file that the worker serves. */
+  readonly data: string
+  /** The root's number; the others follow. */
+  readonly firstInode: number
+}
+
 export type TreeRequest =
-  { readonly do: 'mount', readonly target: string, readonly tree: string, readonly data: string } |
+  TreeToMount & { readonly do: 'mount' } |
   { readonly do: 'forget', readonly target: string } |
   { readonly do: 'list' } |
   { readonly do: 'end' }
@@ -52,10 +61,10 @@ class TreeServer {
     return this.#idleTicks >= TREE_SERVER_IDLE_TICKS
   }
 
-  async #mount ({ target, tree, data }: Extract<TreeRequest, { do: 'mount' }>): Promise<void> {
+  async #mount ({ target, tree, data, firstInode }: TreeToMount): Promise<void> {
     await this.#forget(target)
     const library = loadFuseNative()
-    const view = new TreeView(decodeIndex(await readFile(tree)))
+    const view = new TreeView(decodeIndex(await readFile(tree)), firstInode)
     this.#trees.set(target, await ServedTree.mount(library, target, view, data))
     this.#idleTicks = 0
   }

@@ -26,11 +26,15 @@ export class TreeView {
   /** Filled when a directory is first looked into. */
   readonly #children = new Map<number, ReadonlyMap<string, number>>()
   readonly #xattrs = new Map<number, ReadonlyMap<string, Uint8Array>>()
+  readonly #firstInode: number
   /** Of the data device. */
   readonly dataBytes: number
 
-  /** @throws LAYER_INVALID, LIMIT_EXCEEDED as the EROFS builder; UNSUPPORTED for names that are no UTF-8. */
-  constructor (index: LayerIndex) {
+  /**
+   * `firstInode`: the root's number; the others follow.
+   * @throws LAYER_INVALID, LIMIT_EXCEEDED as the EROFS builder; UNSUPPORTED for names that are no UTF-8.
+   */
+  constructor (index: LayerIndex, firstInode: number) {
     const layout = layoutData(index)
     const nodes = new Array<TreeNode | undefined>(index.inodes.length)
     const names: NameTable = new Map()
@@ -45,6 +49,7 @@ export class TreeView {
     this.#nodes = nodes
     this.#offsets = layout.fileOffsets
     this.dataBytes = layout.size
+    this.#firstInode = firstInode
   }
 
   get inodes (): number {
@@ -69,10 +74,10 @@ export class TreeView {
   stat (position: number): FuseStat {
     const { inode, links } = this.#node(position)
     const size = inode.kind === 'directory' ? directorySize(this.#listing(position)) : inode.kind === 'symlink' ? inode.target?.length ?? 0 : inode.size
-    const mtime = inode.mtimeSeconds * 1000 + Math.floor(inode.mtimeNanoseconds / 1e6)
+    const mtime = Math.max(0, inode.mtimeSeconds * 1000 + Math.floor(inode.mtimeNanoseconds / 1e6)) // fuse-native has no times before 1970
     return {
       mode: TYPE_BITS[inode.kind] | inode.mode,
-      ino: position + 1,
+      ino: this.#firstInode + position,
       nlink: links,
       uid: inode.uid,
       gid: inode.gid,

@@ -33,7 +33,7 @@ export interface CompareOptions {
   readonly ignoreMtimeOf?: readonly string[]
   /** For sources that round times to whole seconds: such a time may stand for any within a second of it. */
   readonly mtimeInSeconds?: boolean
-  /** What is compared shows times cut to milliseconds (the driver fuse). */
+  /** What is compared shows times cut to milliseconds, and none before 1970 (the driver fuse). */
   readonly mtimeInMilliseconds?: boolean
 }
 
@@ -62,13 +62,17 @@ function compareEntries (is: TreeEntry, should: TreeEntry, path: string, options
   check('owner', `${is.uid}:${is.gid}`, `${should.uid}:${should.gid}`)
   if (options.ignoreMtimeOf?.includes(path) !== true) {
     const rounded = options.mtimeInSeconds === true && isWithinSecond(is.mtimeNs, should.mtimeNs)
-    const cut = options.mtimeInMilliseconds === true ? should.mtimeNs - should.mtimeNs % MILLISECOND : should.mtimeNs
+    const cut = options.mtimeInMilliseconds === true ? inMilliseconds(should.mtimeNs) : should.mtimeNs
     check('mtime', rounded ? cut : is.mtimeNs, cut)
   }
   for (const field of ['size', 'links', 'sha256', 'target', 'device'] as const) check(field, is[field], should[field])
   check('same file', is.sameFileAs ?? 'none', should.sameFileAs ?? 'none')
   check('xattrs', xattrText(is.xattrs), xattrText(should.xattrs))
   return differences
+}
+
+function inMilliseconds (mtimeNs: bigint): bigint {
+  return mtimeNs < 0n ? 0n : mtimeNs - mtimeNs % MILLISECOND
 }
 
 function isWithinSecond (rounded: bigint, exact: bigint): boolean {
