@@ -1,6 +1,7 @@
 // Implementation of session.hh. Wire facts: linux/fuse.h; a reply with a wrong length or errno is not taken and hangs its reader.
 #include "session.hh"
 
+#include "large_buffers.hh"
 #include "log.hh"
 
 #include <algorithm>
@@ -13,7 +14,9 @@
 namespace {
 
 constexpr int kServeAttempts = 16;                  // chunks may arrive while a read is being parked; more is a livelock
-constexpr size_t kKeptBufferBytes = 256 * 1024;     // EROFS reads 128 KiB at a time
+constexpr size_t kSmallBufferBytes = 64 * 1024;     // one for each thread: what random reads and small files need
+
+LargeBuffers largeBuffers;
 
 bool isWriteOperation(uint32_t opcode) {
   switch (opcode) {
@@ -142,11 +145,16 @@ void Session::readFile(const fuse_in_header& header, const Ticket& ticket, const
 }
 
 void Session::serve(const Request& request) {
-  thread_local std::vector<uint8_t> kept(kKeptBufferBytes);
-  std::unique_ptr<uint8_t[]> large;  // many threads, each with a buffer for the largest READ, would be much memory
-  if (request.size > kept.size()) large = std::make_unique_for_overwrite<uint8_t[]>(request.size);
+  thread_local std::vector<uint8_t> small(kSmallBufferBytes);
+  if (request.size <= small.size()) return serve(request, small.data());
+  auto large = largeBuffers.take();
+  serve(request, large.get());
+  largeBuffers.giveBack(std::move(large));
+}
+
+void Session::serve(const Request& request, uint8_t* buffer) {
   for (int attempt = 0; attempt < kServeAttempts; attempt++) {
-    if (answer(request, large ? large.get() : kept.data())) return;
+    if (answer(request, buffer)) return;
   }
   replyError(request.ticket, EIO);
 }

@@ -47,6 +47,7 @@ class Session {
   void statFileSystem(const Ticket& ticket);
 
   void serve(const Request& request);
+  void serve(const Request& request, uint8_t* buffer);
   bool park(const Request& request, const std::vector<uint32_t>& missing);
   bool answer(const Request& request, uint8_t* buffer);
   std::vector<uint32_t> fill(const Request& request, uint8_t* out);

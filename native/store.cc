@@ -53,6 +53,19 @@ std::unique_ptr<Sha256[]> hashLeaves(const ChunkRecord& record, const uint8_t* b
   return leaves;
 }
 
+// One per thread; what it holds is used before anything else is read into it.
+uint8_t* leafScratch() {
+  thread_local std::vector<uint8_t> scratch(kLeafBytes);
+  return scratch.data();
+}
+
+// What a leaf [start, start + size) of a chunk has of [from, end), to where a reader of that range wants it.
+void copyPart(const uint8_t* leaf, uint32_t start, uint32_t size, uint32_t from, uint32_t end, uint8_t* out) {
+  const uint32_t first = std::max(start, from);
+  const uint32_t last = std::min(start + size, end);
+  if (first < last) std::memcpy(out + (first - from), leaf + (first - start), last - first);
+}
+
 bool equals(const Sha256& digest, const uint8_t* expected) {
   return std::memcmp(digest.data(), expected, digest.size()) == 0;
 }
@@ -96,20 +109,31 @@ bool Store::verify(uint32_t chunk) {
 
 bool Store::readChecked(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out) {
   const ChunkRecord record = table_->chunk(chunk);
-  const uint8_t* hashes = leafHashes(chunk);
-  if (hashes == nullptr) return false;
-  thread_local std::vector<uint8_t> scratch(kLeafBytes);
+  if (length == record.size) return readWhole(record, out);
+  if (record.leaves() == 1) return readLeaves(record, record.sha256, from, length, out);
+  if (leaves_[chunk] == nullptr) {
+    const std::lock_guard lock(deriving_[chunk % deriving_.size()]);
+    if (leaves_[chunk] == nullptr) return deriveLeaves(chunk, record, from, length, out);
+  }
+  return readLeaves(record, leaves_[chunk].load()->data(), from, length, out);
+}
+
+// One hash of every byte: leaves would be no cheaper, and need not be known.
+bool Store::readWhole(const ChunkRecord& record, uint8_t* out) {
+  if (!readFully(data_.get(), out, record.size, record.dataOffset)) return false;
+  counters_.leafHashesChecked += record.leaves();
+  return equals(sha256(out, record.size), record.sha256);
+}
+
+bool Store::readLeaves(const ChunkRecord& record, const uint8_t* hashes, uint32_t from, uint32_t length, uint8_t* out) {
   const uint32_t end = from + length;
   for (uint32_t leaf = from / kLeafBytes; leaf * kLeafBytes < end; leaf++) {
     const uint32_t start = leaf * kLeafBytes;
     const uint32_t size = leafSize(record, leaf);
     const bool whole = start >= from && start + size <= end;
-    uint8_t* target = whole ? out + (start - from) : scratch.data();
+    uint8_t* target = whole ? out + (start - from) : leafScratch();
     if (!readLeaf(record, leaf, hashes + leaf * sizeof(Sha256), target)) return false;
-    if (whole) continue;
-    const uint32_t first = std::max(start, from);
-    const uint32_t last = std::min(start + size, end);
-    std::memcpy(out + (first - from), scratch.data() + (first - start), last - first);
+    if (!whole) copyPart(target, start, size, from, end, out);
   }
   return true;
 }
@@ -121,27 +145,20 @@ bool Store::readLeaf(const ChunkRecord& record, uint32_t leaf, const uint8_t* ex
   return equals(sha256(out, size), expected);
 }
 
-const uint8_t* Store::leafHashes(uint32_t chunk) {
-  const ChunkRecord record = table_->chunk(chunk);
-  if (record.leaves() == 1) return record.sha256;
-  if (leaves_[chunk] == nullptr) {
-    const std::lock_guard lock(deriving_[chunk % deriving_.size()]);
-    if (leaves_[chunk] == nullptr && !deriveLeaves(chunk, record)) return nullptr;
-  }
-  return leaves_[chunk].load()->data();
-}
-
-// Leaf by leaf, so that a 16 MiB chunk needs no 16 MiB of memory; the hashes count only if the whole agrees.
-bool Store::deriveLeaves(uint32_t chunk, const ChunkRecord& record) {
+// Leaf by leaf, so that a 16 MiB chunk needs no 16 MiB of memory; hashes and `out` count only if the whole agrees.
+bool Store::deriveLeaves(uint32_t chunk, const ChunkRecord& record, uint32_t from, uint32_t length, uint8_t* out) {
   auto leaves = std::make_unique<Sha256[]>(record.leaves());
-  std::vector<uint8_t> buffer(kLeafBytes);
+  uint8_t* scratch = leafScratch();
   Sha256Stream whole;
   for (uint32_t leaf = 0; leaf < record.leaves(); leaf++) {
+    const uint32_t start = leaf * kLeafBytes;
     const uint32_t size = leafSize(record, leaf);
-    if (!readFully(data_.get(), buffer.data(), size, record.dataOffset + static_cast<uint64_t>(leaf) * kLeafBytes)) return false;
-    whole.update(buffer.data(), size);
-    leaves[leaf] = sha256(buffer.data(), size);
+    if (!readFully(data_.get(), scratch, size, record.dataOffset + start)) return false;
+    whole.update(scratch, size);
+    leaves[leaf] = sha256(scratch, size);
+    copyPart(scratch, start, size, from, from + length, out);
   }
+  counters_.leafHashesChecked += record.leaves();
   if (!equals(whole.finish(), record.sha256)) return false;
   publishLeaves(chunk, std::move(leaves));
   return true;

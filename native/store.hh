@@ -1,6 +1,7 @@
 // The cache of one layer on a disk that nobody trusts: bytes leave it only after a hash in private memory agreed.
-// A chunk's first use reads it whole against the record's sha256 and keeps the hash of each 64 KiB leaf in memory; chunks
-// of one leaf need nothing kept. Disk errors are misses on reading, and cost only memory on writing.
+// A read of a whole chunk is held against the record's sha256. The first read of a part does so too and keeps the hash of each
+// 64 KiB leaf in memory, for parts to come; chunks of one leaf need nothing kept. Disk errors are misses on reading, and cost
+// only memory on writing.
 #pragma once
 
 #include "spare.hh"
@@ -46,8 +47,9 @@ class Store {
 
   bool readLeaf(const ChunkRecord& record, uint32_t leaf, const uint8_t* expected, uint8_t* out);
   bool readChecked(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out);
-  const uint8_t* leafHashes(uint32_t chunk);
-  bool deriveLeaves(uint32_t chunk, const ChunkRecord& record);
+  bool readWhole(const ChunkRecord& record, uint8_t* out);
+  bool readLeaves(const ChunkRecord& record, const uint8_t* hashes, uint32_t from, uint32_t length, uint8_t* out);
+  bool deriveLeaves(uint32_t chunk, const ChunkRecord& record, uint32_t from, uint32_t length, uint8_t* out);
   void publishLeaves(uint32_t chunk, std::unique_ptr<Sha256[]> leaves);
   bool isHinted(uint32_t chunk) const;
   bool setHint(uint32_t chunk, uint8_t value);

@@ -8,7 +8,7 @@ import { LayerStore } from '../../src/cache/layer-store.ts'
 import { Seal } from '../../src/cache/seal.ts'
 import { Sources } from '../../src/daemon/sources.ts'
 import { resolveImage } from '../../src/image/resolver.ts'
-import { DataPlane, type DataPlaneStatus } from '../../src/mount/data-plane.ts'
+import { DataPlane } from '../../src/mount/data-plane.ts'
 import type { DriverName } from '../../src/mount/driver.ts'
 import { erofsDriver, erofsLoopDriver } from '../../src/mount/erofs-drivers.ts'
 import { LayerMounts } from '../../src/mount/layer-mounts.ts'
@@ -83,10 +83,6 @@ export class LazyPlane {
   async unmount (driver: DriverName, target: string): Promise<void> {
     await this.#of(driver).unmount(target)
     await this.#sources?.close()
-  }
-
-  async status (): Promise<DataPlaneStatus> {
-    return await this.plane.status()
   }
 
   #of (driver: DriverName): LayerMounts {

@@ -57,7 +57,7 @@ async function runSteady (context: BenchContext): Promise<PartResult> {
     }
   }
   memory.push(await memoryOf(lazy, 'all runs done'))
-  const status = await lazy.status()
+  const status = await lazy.plane.status()
   if (status.violations > 0) throw new Error(`${status.violations} chunks of the cache did not match: the figures mean nothing`)
   const rows = rowsOf(samples)
   return {
