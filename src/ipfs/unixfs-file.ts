@@ -45,18 +45,23 @@ export class OpenFile implements UnixfsFile {
   async * stream (offset: number, length: number, waits: Waits = {}): AsyncGenerator<VerifiedBytes> {
     const windows = alignedWindows(this.#clip(offset, length), windowBytes(waits))
     const ahead: FileRange[] = []
+    const fill = (room: number): void => {
+      while (ahead.length < room) {
+        const { value, done } = windows.next()
+        if (done === true) return
+        ahead.push(new FileRange(this.#exchange, this.#root, value, waits, waits.keep === true))
+      }
+    }
     try {
-      for (;;) {
-        while (ahead.length < STREAM_WINDOWS) {
-          const { value, done } = windows.next()
-          if (done === true) break
-          ahead.push(new FileRange(this.#exchange, this.#root, value, waits, waits.keep === true))
+      fill(1) // somebody waits for the first bytes: what follows must not share the line with them yet
+      for (let current = ahead[0]; current !== undefined; current = ahead[0]) {
+        for await (const piece of current.pieces()) {
+          fill(STREAM_WINDOWS)
+          yield piece
         }
-        const current = ahead[0]
-        if (current === undefined) return
-        yield * current.pieces()
         current.close()
         ahead.shift()
+        fill(STREAM_WINDOWS)
       }
     } finally {
       for (const fetch of ahead) fetch.close()
