@@ -6,7 +6,9 @@ import { messageOf, SnapshotterError } from '../base/errors.ts'
 import { DATA_PLANE_DEADLINE_MS, SUPPLY_BYTES_IN_FLIGHT, TABLE_PART_BYTES } from '../base/limits.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { DataPlaneLink, type Hello } from './data-plane-link.ts'
+import type { DataPlaneStatus } from './data-plane-status.ts'
 import { BodyReader, encodeFrame, FRAME, type Frame, text, u32 } from './frames.ts'
+import { GuardianKeeper } from './guardian-keeper.ts'
 import type { NativeProgram } from './native-program.ts'
 import { OutstandingChunks } from './outstanding-chunks.ts'
 import type { ChunkRun } from './supply.ts'
@@ -14,31 +16,8 @@ import type { ChunkRun } from './supply.ts'
 /** Called once for each missing chunk until it was supplied or failed. `background`: only a `need` waits, no read. */
 export type FetchHandler = (name: string, runs: readonly ChunkRun[], urgency: { readonly background: boolean }) => void | Promise<void>
 
-/** Supplied bytes did not match their digests: whoever published them lied. */
-export type RejectedHandler = (name: string, first: number, count: number, reason: string) => void
-
-export interface FileStatus {
-  readonly name: string
-  readonly size: number
-  readonly chunks: number
-  readonly chunkBytes: number
-  readonly cachedChunks: number
-  readonly cachedBytes: number
-  readonly suppliedBytes: number
-  readonly readBytes: number
-}
-
-export interface DataPlaneStatus {
-  readonly pid: number
-  readonly restarts: number
-  readonly files: readonly FileStatus[]
-  readonly waitingReads: number
-  readonly bytesServed: number
-  readonly bytesServedUnverified: 0
-  readonly leafHashesChecked: number
-  /** Chunks on the disk that claimed to be there and did not match. */
-  readonly violations: number
-}
+/** Supplied bytes did not match their digests: whoever published them lied. The reads that wait fail when it ends. */
+export type RejectedHandler = (name: string, first: number, count: number, reason: string) => void | Promise<void>
 
 interface Request {
   readonly frames: ReadonlyArray<readonly Uint8Array[]>
@@ -49,7 +28,7 @@ interface Request {
 interface ConnectOptions {
   /** The guardian's state directory. */
   readonly state: string
-  /** Starts the guardian when none runs; null: only connects. */
+  /** Starts the guardian when none runs, and again when it dies; null: only connects. */
   readonly native: NativeProgram | null
   readonly log?: Log
   /** Patience of one read that waits for the network; 0: for ever. */
@@ -66,7 +45,10 @@ export class DataPlane {
   readonly #log: Log
   readonly #settings: readonly Uint8Array[]
   readonly #requests = new Map<number, Request>()
-  readonly #outstanding = new OutstandingChunks()
+  readonly #keeper: GuardianKeeper | null
+  #outstanding = new OutstandingChunks()
+  #guardianPid = 0
+  #replacedHandler: (() => void) | null = null
   readonly #roomWaiters: Array<() => void> = []
   #fetchHandler: FetchHandler | null = null
   #rejectedHandler: RejectedHandler | null = null
@@ -77,11 +59,14 @@ export class DataPlane {
   private constructor (options: ConnectOptions) {
     this.#log = options.log ?? silentLog
     this.#settings = encodeFrame(FRAME.SETTINGS, 0, u32(options.readDeadlineMs, 0))
+    const { native, state } = options
+    this.#keeper = native === null ? null : new GuardianKeeper({ native, state, log: this.#log })
     this.#link = new DataPlaneLink({
       socketPath: join(options.state, 'data.sock'),
       log: this.#log,
       onConnect: (hello) => { this.#onConnect(hello) },
-      onFrame: (frame) => { this.#onFrame(frame) }
+      onFrame: (frame) => { this.#onFrame(frame) },
+      onRefused: async () => { await this.#keeper?.revive() }
     })
   }
 
@@ -123,6 +108,11 @@ export class DataPlane {
     this.#rejectedHandler = handler
   }
 
+  /** Called when another guardian answers: it knows no file, and what was mounted on the former one is dead. */
+  onReplaced (handler: () => void): void {
+    this.#replacedHandler = handler
+  }
+
   /** Serves `table` as `<state>/data/<name>`. Again with the same table: nothing happens. @throws ALREADY_EXISTS, MOUNT_FAILED. */
   async addFile (name: string, cacheDirectory: string, table: Uint8Array): Promise<void> {
     const parts: Uint8Array[][] = []
@@ -161,7 +151,7 @@ export class DataPlane {
     const tail = [Buffer.from([encoding === 'gzip' ? 1 : 0, 0, 0, 0]), u32(first, count), payload]
     await this.#room(payload.byteLength)
     this.#outstanding.supplying(name, first, count)
-    this.#deliver(name, tail).then(({ error, reason }) => { this.#supplied(name, first, count, error, reason) })
+    this.#deliver(name, tail).then(async ({ error, reason }) => { await this.#supplied(name, first, count, error, reason) })
       .finally(() => { this.#release(payload.byteLength) })
       .catch(() => {})
   }
@@ -191,11 +181,13 @@ export class DataPlane {
 
   /** Has the guardian unmount everything below the state directory and end. */
   async stop (): Promise<void> {
+    this.#keeper?.end()
     await this.#ask(FRAME.STOP)
   }
 
   /** Leaves guardian and worker as they are. */
   async close (): Promise<void> {
+    this.#keeper?.end()
     this.#link.close()
     for (const { reject } of this.#requests.values()) reject(new SnapshotterError('CANCELLED', 'the data plane client was closed'))
     this.#requests.clear()
@@ -232,6 +224,11 @@ export class DataPlane {
     this.#log.info({ ...hello, asking: this.#requests.size }, 'data plane connected')
     this.#link.send(this.#settings)
     for (const { frames } of this.#requests.values()) for (const frame of frames) this.#link.send(frame)
+    const replaced = this.#guardianPid !== 0 && this.#guardianPid !== hello.guardianPid
+    this.#guardianPid = hello.guardianPid
+    if (!replaced) return
+    this.#outstanding = new OutstandingChunks()
+    this.#replacedHandler?.()
   }
 
   #onFrame (frame: Frame): void {
@@ -261,12 +258,14 @@ export class DataPlane {
     for (const { first, count } of this.#outstanding.unanswered(name, runs)) this.fail(name, first, count, EIO)
   }
 
-  #supplied (name: string, first: number, count: number, error: number, reason: string): void {
-    this.#outstanding.settle(name, first, count)
-    if (error === 0 || error === ENOENT) return // the file was removed meanwhile
+  async #supplied (name: string, first: number, count: number, error: number, reason: string): Promise<void> {
+    if (error === 0 || error === ENOENT) { // the file was removed meanwhile
+      this.#outstanding.settle(name, first, count)
+      return
+    }
     const event = error === EBADMSG ? 'supplied chunks do not match their digests' : 'supplied chunks were not taken'
     this.#log.error({ name, first, count, errno: error, reason }, event)
-    if (error === EBADMSG) this.#rejectedHandler?.(name, first, count, reason)
+    if (error === EBADMSG) await this.#rejectedHandler?.(name, first, count, reason)
     this.fail(name, first, count, EIO)
   }
 
