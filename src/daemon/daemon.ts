@@ -16,6 +16,7 @@ import { erofsDriver, erofsLoopDriver } from '../mount/erofs-drivers.ts'
 import { fuseDriver } from '../mount/fuse-driver.ts'
 import { LayerMounts } from '../mount/layer-mounts.ts'
 import { NativeProgram } from '../mount/native-program.ts'
+import { remountAll } from '../mount/remount.ts'
 import { chooseDriver } from '../mount/self-test.ts'
 import { SelfTestFiles } from '../mount/self-test-files.ts'
 import { Supplier } from '../mount/supply.ts'
@@ -106,6 +107,7 @@ async function startMounting (config: Config, log: Log, undo: AsyncDisposableSta
   const driver = await chooseDriver(config.driver, drivers, { state: config.state, dataPlane, native, files, log })
   const mounts = new LayerMounts({ driver, drivers, dataPlane, supplier, log })
   undo.defer(() => { mounts.leave() })
+  dataPlane.onReplaced(() => { void remountAll(mounts, log) })
   const early = new EarlyFetch({ dataPlane, supplier, log })
   await early.clear()
   return { dataPlane, driver, mounts, early }
