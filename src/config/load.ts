@@ -28,6 +28,11 @@ export interface Config {
   readonly readDeadlineMs: number
   readonly onFailure: 'eio' | 'block' | 'kill'
   readonly onViolation: 'eio' | 'kill'
+  /** Whether a lazily opened layer is proven behind its mounts or before its chain ID is answered for. */
+  readonly prove: 'background' | 'before-commit'
+  /** A background proof starts when no read waited for the network for this long. */
+  readonly proveAfterMs: number
+  readonly proveBytesPerSecond: number
   readonly sources: readonly SourceSettings[]
 }
 
@@ -92,6 +97,9 @@ function settle (file: ConfigFile): Config {
     readDeadlineMs: file.read.deadline,
     onFailure: file.read.on_failure,
     onViolation: file.read.on_violation,
+    prove: file.trust.prove,
+    proveAfterMs: file.trust.prove_after,
+    proveBytesPerSecond: file.trust.prove_rate,
     sources: file.source.map((source) => source.type === 'car'
       ? source
       : {

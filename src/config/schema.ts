@@ -2,7 +2,7 @@
 import { isAbsolute } from 'node:path'
 import { z } from 'zod'
 import { messageOf } from '../base/errors.ts'
-import { GATEWAY_TIMEOUT_MS, READ_DEADLINE_MS } from '../base/limits.ts'
+import { GATEWAY_TIMEOUT_MS, PROOF_AFTER_MS, PROOF_BYTES_PER_SECOND, READ_DEADLINE_MS } from '../base/limits.ts'
 import { parseDuration, parseSize } from './units.ts'
 
 const path = z.string().refine(isAbsolute, 'must be an absolute path')
@@ -34,6 +34,11 @@ export const configSchema = z.strictObject({
     deadline: duration.default(READ_DEADLINE_MS),
     on_failure: z.enum(['eio', 'block', 'kill']).default('eio'),
     on_violation: z.enum(['eio', 'kill']).default('kill')
+  }).prefault({}),
+  trust: z.strictObject({
+    prove: z.enum(['background', 'before-commit']).default('background'),
+    prove_after: duration.default(PROOF_AFTER_MS),
+    prove_rate: size.refine((bytes) => bytes > 0, 'must be more than nothing').default(PROOF_BYTES_PER_SECOND)
   }).prefault({}),
   source: z.array(source).default([])
 })

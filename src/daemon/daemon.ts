@@ -3,6 +3,7 @@ import { access, constants, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
+import { STOP_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { LayerOpener } from '../cache/layer-opener.ts'
 import { LayerStore } from '../cache/layer-store.ts'
@@ -26,6 +27,7 @@ import { lazyLayers } from './lazy-layers.ts'
 import { pullHandler } from './pull.ts'
 import { Sources } from './sources.ts'
 import { statusHandler } from './status.ts'
+import { Trust } from './trust.ts'
 
 export interface Daemon {
   /** Stops serving; guardian, mounts and running containers stay for the next daemon. */
@@ -51,7 +53,8 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   const control = await serveControl(controlSocketOf(config), handlers)
   undo.defer(async () => { await control.close() })
   try {
-    const { dataPlane, driver, mounts, early } = await startMounting(config, log, undo, restored.promise)
+    const trust = new Trust(config, log)
+    const { dataPlane, driver, mounts, early } = await startMounting({ config, log, undo, trust, restored: restored.promise })
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -61,20 +64,23 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     undo.defer(async () => { await dataPlane.close() })
     const opener = new LayerOpener({ store, log })
     const book = new ImageBook({ opener, log })
+    const { proofs, claims } = trust.judge({ store, opener, book, mounts }, () => snapshotters)
+    undo.defer(() => { trust.close(); proofs.close() })
 
     const snapshotters = await Snapshotters.open({
       root: config.root,
-      layers: lazyLayers({ book, mounts, opener, sources, seal }),
+      layers: lazyLayers({ book, mounts, opener, sources, seal, proofs, proveFirst: config.prove === 'before-commit' }),
       log,
       clock: systemClock
     })
+    trust.act({ book, mounts }, proofs, snapshotters)
     restored.resolve(undefined)
     undo.defer(async () => { await snapshotters.close() })
     const grpc = await serveSnapshots({ address: config.grpcAddress, snapshotters, log })
     undo.defer(async () => { await grpc.stop() })
     Object.assign(handlers, {
-      '/pull': pullHandler({ config, book, sources, mounts, early, log }),
-      '/status': statusHandler({ config, driver, dataPlane, mounts, sources, snapshotters })
+      '/pull': pullHandler({ config, claims, proofs, sources, mounts, early, log }),
+      '/status': statusHandler({ config, driver, dataPlane, mounts, proofs, sources, snapshotters })
     })
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
   } catch (error) {
@@ -85,22 +91,36 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   return { close: async () => { await undo.disposeAsync() }, asked: asked.promise }
 }
 
+interface Mounting {
+  readonly config: Config
+  readonly log: Log
+  readonly undo: AsyncDisposableStack
+  readonly trust: Trust
+  /** Ends when the layers of the last run are mounted again. */
+  readonly restored: Promise<unknown>
+}
+
 /** The data plane, connected and answered for, and the driver that works here. */
-async function startMounting (config: Config, log: Log, undo: AsyncDisposableStack, restored: Promise<unknown>) {
+async function startMounting ({ config, log, undo, trust, restored }: Mounting) {
   const native = await NativeProgram.locate(log)
-  for (const [key, policy] of [['on_failure', config.onFailure], ['on_violation', config.onViolation]]) {
-    if (policy === 'kill') log.warn({ key, policy }, 'containers are not stopped yet: their reads fail with EIO')
-  }
   const patienceMs = config.onFailure === 'block' ? null : config.readDeadlineMs
-  const dataPlane = await DataPlane.connect({ state: config.state, native, log, readDeadlineMs: patienceMs ?? 0 })
+  // A container that is to be stopped must not see the error before: the worker's own deadline leaves the policy time.
+  const graceMs = config.onFailure === 'kill' ? STOP_DEADLINE_MS : 0
+  const dataPlane = await DataPlane.connect({ state: config.state, native, log, readDeadlineMs: patienceMs === null ? 0 : patienceMs + graceMs })
   undo.defer(async () => { await dataPlane.close() })
-  const supplier = new Supplier({ sink: dataPlane, log, patienceMs })
+  const reads = trust.policedReads(dataPlane)
+  const supplier = new Supplier({ sink: reads, log, patienceMs })
   const files = new SelfTestFiles(dataPlane)
   dataPlane.onFetch(async (name, runs, urgency) => {
     if (await files.answer(name, runs)) return
     // Reads that waited for this daemon come before their layers are restored: they go on waiting, they do not fail.
     await restored
-    await supplier.answer(name, runs, urgency)
+    if (urgency.background) {
+      await supplier.answer(name, runs, urgency)
+      return
+    }
+    trust.pace.read()
+    await reads.answer(name, async () => { await supplier.answer(name, runs, urgency) })
   })
 
   const drivers = [erofsDriver, erofsLoopDriver, fuseDriver].map((make) => make({ state: config.state, dataPlane, native }))

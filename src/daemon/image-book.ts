@@ -4,15 +4,23 @@ import { SnapshotterError } from '../base/errors.ts'
 import { IMAGES_REMEMBERED_MAX, OPEN_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
-import type { ImagePlan } from '../image/plan.ts'
+import type { ImagePlan, PlannedLayer } from '../image/plan.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
 
 export interface BookedLayer {
   readonly chainId: string
+  readonly planned: PlannedLayer
   readonly blocks: BlockService
   readonly opened: Promise<OpenedLayer>
   /** Nearest first. */
   readonly lowers: readonly BookedLayer[]
+}
+
+export interface BookedImage {
+  /** Base first. */
+  readonly layers: readonly BookedLayer[]
+  /** Settles when the last layer is open. */
+  readonly opened: Promise<void>
 }
 
 export class ImageBook {
@@ -26,14 +34,20 @@ export class ImageBook {
     this.#log = options.log
   }
 
-  /** Books every layer of the image and starts to open all of them; `opened` settles when the last one is. */
-  add (plan: ImagePlan, blocks: BlockService): { readonly layers: readonly BookedLayer[], readonly opened: Promise<void> } {
+  /** Books every layer of the image and starts to open all of them, but for those that `held` has under their chain IDs. */
+  add (plan: ImagePlan, blocks: BlockService, held: ReadonlyMap<string, Omit<BookedLayer, 'lowers'>> = new Map()): BookedImage {
     const { signal, clear } = deadline(plan)
     const booked: BookedLayer[] = []
     for (const layer of plan.layers) {
+      const lowers = booked.toReversed()
+      const proven = held.get(layer.chainId)
+      if (proven !== undefined) {
+        booked.push({ ...proven, lowers })
+        continue
+      }
       const opened = this.#opener.open(layer, blocks, { signal })
       opened.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: String(error) }, 'layer did not open') })
-      booked.push({ chainId: layer.chainId, blocks, opened, lowers: booked.toReversed() })
+      booked.push({ chainId: layer.chainId, planned: layer, blocks, opened, lowers })
     }
     Promise.allSettled(booked.map(async ({ opened }) => await opened)).then(clear, clear)
     for (const layer of booked) this.#bookWhileGood(layer)
@@ -44,6 +58,11 @@ export class ImageBook {
 
   find (chainId: string): BookedLayer | null {
     return this.#layers.get(chainId) ?? null
+  }
+
+  /** Forgets what matches, and everything above it. */
+  drop (matches: (layer: BookedLayer) => boolean): void {
+    for (const [chainId, layer] of this.#layers) if ([layer, ...layer.lowers].some(matches)) this.#layers.delete(chainId)
   }
 
   /** A chain ID is a shared name: an image that fails to open must not stand in the way of another one that claims it. */

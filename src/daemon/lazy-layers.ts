@@ -1,6 +1,6 @@
 // Answers the snapshotter's question "do you know this chain ID?" from the image book, and restores from what it stored:
 // the keys of the layer and of those below it and the gateways that its pull named, under our seal.
-import { hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, GRPC, grpcStatusOf, hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { PREPARE_WAIT_MS } from '../base/limits.ts'
 import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
 import type { Seal } from '../cache/seal.ts'
@@ -8,6 +8,7 @@ import type { BlockService } from '../ipfs/blocks.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { LazyLayers } from '../snapshots/lazy-layers.ts'
 import type { ImageBook } from './image-book.ts'
+import type { LayerProofs } from './proof.ts'
 import type { Sources } from './sources.ts'
 
 const RESTORE_KIND = 'lazy snapshot 1'
@@ -18,23 +19,34 @@ interface Parts {
   readonly opener: LayerOpener
   readonly sources: Sources
   readonly seal: Seal
+  readonly proofs: Pick<LayerProofs, 'judge' | 'prove' | 'inBackground'>
+  /** `[trust] prove = "before-commit"`: no chain ID is answered for before its layers are proven. */
+  readonly proveFirst: boolean
 }
 
-export function lazyLayers ({ book, mounts, opener, sources, seal }: Parts): LazyLayers {
+export function lazyLayers ({ book, mounts, opener, sources, seal, proofs, proveFirst }: Parts): LazyLayers {
   const reopen = async (key: string): Promise<OpenedLayer> => {
     const layer = await opener.reopen(key)
     if (layer === null) throw new SnapshotterError('STATE_INVALID', `the record of layer ${key} is gone`)
     return layer
   }
+  const mountProven = async (layers: readonly OpenedLayer[], blocks: BlockService, target: string, signal?: AbortSignal): Promise<void> => {
+    const [layer, ...lowers] = layers
+    if (layer === undefined) throw new SnapshotterError('STATE_INVALID', `no layer is named for ${target}`)
+    for (const one of layers) {
+      if (!await proofs.judge(one) && proveFirst) await proofs.prove(one, blocks, signal)
+    }
+    await mounts.mount({ layer, lowers, blocks }, target)
+    proofs.inBackground(layer, blocks)
+  }
   /** Null when no image with this layer was resolved here; else the text to restore it from. */
   const mountBooked = async (chainId: string, target: string, signal?: AbortSignal): Promise<string | null> => {
     const booked = book.find(chainId)
     if (booked === null) return null
-    const [layer, ...lowers] = await settled([booked, ...booked.lowers].map(async ({ opened }) => await opened), signal)
-    if (layer === undefined) return null
-    await mounts.mount({ layer, lowers, blocks: booked.blocks }, target)
-    await Promise.all([layer, ...lowers].map(async ({ saved }) => { await saved }))
-    const keys = [layer, ...lowers].map(({ key }) => key).join(' ')
+    const layers = await settled([booked, ...booked.lowers].map(async ({ opened }) => await opened), signal)
+    await mountProven(layers, booked.blocks, target, signal)
+    await Promise.all(layers.map(async ({ saved }) => { await saved }))
+    const keys = layers.map(({ key }) => key).join(' ')
     const stored = Buffer.from(`${keys}\n${JSON.stringify(sources.namedIn(booked.blocks))}`)
     return Buffer.from(seal.seal(RESTORE_KIND, chainId, stored)).toString('base64')
   }
@@ -50,16 +62,18 @@ export function lazyLayers ({ book, mounts, opener, sources, seal }: Parts): Laz
     },
     restore: async ({ chainId, restore, target }) => {
       try {
-        const { layers: [layer, ...lowers], blocks } = await openStored(chainId, restore)
-        if (layer === undefined) throw new SnapshotterError('STATE_INVALID', `lazy snapshot ${chainId} names no layer`)
-        await mounts.mount({ layer, lowers, blocks }, target)
+        const { layers, blocks } = await openStored(chainId, restore)
+        await mountProven(layers, blocks, target)
         return restore
       } catch (error) {
-        // The cache was emptied, or its key was lost at a reboot: a pull since then knows the layer again.
-        if (!hasCode(error, 'STATE_INVALID')) throw error
+        // The cache was emptied, its key was lost at a reboot, or the layer lied: a pull since then knows another.
+        const lied = grpcStatusOf(asSnapshotterError(error).code) === GRPC.DATA_LOSS && !hasCode(error, 'STATE_INVALID')
+        if (!lied && !hasCode(error, 'STATE_INVALID')) throw error
+        if (lied) await mounts.unmount(target) // also what an earlier run mounted
         const renewed = await mountBooked(chainId, target)
-        if (renewed === null) throw new SnapshotterError('STATE_INVALID', `${messageOf(error)}; pull the image again`, {}, { cause: error })
-        return renewed
+        if (renewed !== null) return renewed
+        if (lied) throw error
+        throw new SnapshotterError('STATE_INVALID', `${messageOf(error)}; pull the image again`, {}, { cause: error })
       }
     },
     unmount: async (target) => { await mounts.unmount(target) },

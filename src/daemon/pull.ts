@@ -11,7 +11,9 @@ import { parseReference } from '../oci/reference.ts'
 import { spellings } from '../oci/spellings.ts'
 import type { EarlyFetch } from '../mount/early-fetch.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
-import type { BookedLayer, ImageBook } from './image-book.ts'
+import type { BookedLayer } from './image-book.ts'
+import type { LayerProofs } from './proof.ts'
+import type { ChainClaims } from './proof-claims.ts'
 import type { Sources } from './sources.ts'
 
 /** What the command line sends. */
@@ -27,14 +29,15 @@ export interface PullRequest {
 
 interface Parts {
   readonly config: Config
-  readonly book: ImageBook
+  readonly claims: ChainClaims
+  readonly proofs: LayerProofs
   readonly sources: Sources
   readonly mounts: LayerMounts
   readonly early: EarlyFetch
   readonly log: Log
 }
 
-export function pullHandler ({ config, book, sources, mounts, early, log }: Parts) {
+export function pullHandler ({ config, claims, proofs, sources, mounts, early, log }: Parts) {
   const fetchEarly = async ({ opened, blocks }: BookedLayer, pulled: Promise<unknown>): Promise<void> => {
     const layer = await opened.catch(() => null)
     const isMounted = layer === null || [...mounts.layers().values()].some(({ key }) => key === layer.key)
@@ -51,13 +54,17 @@ export function pullHandler ({ config, book, sources, mounts, early, log }: Part
     const plan = await resolveImage(reference, { blocks, platform: request.platform ?? undefined, signal, log })
     emit({ type: 'resolved', manifestDigest: plan.manifest.digest, layers: plan.layers.length })
 
-    const { layers, opened } = book.add(plan, blocks)
+    const { layers, opened } = await claims.book(plan, blocks, signal)
     const name = request.name ?? spellings(plan.rootCid, plan.manifest.digest).ctr
     const ended = Promise.withResolvers<undefined>()
+    ended.promise.catch(() => {}) // nobody may be left who waits for it
     for (const layer of layers) void fetchEarly(layer, ended.promise)
     const pulled = await pullImage({
       plan,
-      ready: async () => { await opened },
+      ready: async () => {
+        await opened
+        if (config.prove === 'before-commit') await Promise.all(layers.map(async (layer) => { await proofs.prove(await layer.opened, blocks, signal) }))
+      },
       address: config.containerdAddress,
       namespace: request.namespace,
       name,

@@ -4,6 +4,7 @@ import type { DataPlane } from '../mount/data-plane.ts'
 import type { MountDriver } from '../mount/driver.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
+import type { LayerProofs } from './proof.ts'
 import type { Sources } from './sources.ts'
 
 interface Parts {
@@ -11,15 +12,16 @@ interface Parts {
   readonly driver: MountDriver
   readonly dataPlane: DataPlane
   readonly mounts: LayerMounts
+  readonly proofs: LayerProofs
   readonly sources: Sources
   readonly snapshotters: Snapshotters
 }
 
-export function statusHandler ({ config, driver, dataPlane, mounts, sources, snapshotters }: Parts) {
+export function statusHandler ({ config, driver, dataPlane, mounts, proofs, sources, snapshotters }: Parts) {
   return async (): Promise<object> => {
     const plane = await dataPlane.status()
     const served = new Map(plane.files.map((file) => [file.name, file]))
-    const layers = [...mounts.layers()].map(([name, { record }]) => {
+    const layers = [...mounts.layers()].map(([name, { key, record }]) => {
       const file = served.get(name)
       return {
         digest: record.digest,
@@ -27,6 +29,8 @@ export function statusHandler ({ config, driver, dataPlane, mounts, sources, sna
         fetchedBytes: file?.suppliedBytes ?? 0,
         cachedBytes: file?.cachedBytes ?? 0,
         readBytes: file?.readBytes ?? 0,
+        /** Layer digest, diffID and TOC were held against each other in one pass over the whole blob. */
+        proven: proofs.isProven(key),
         state: file === undefined ? 'missing' : file.cachedChunks === file.chunks ? 'cached' : 'lazy'
       }
     })
@@ -48,7 +52,7 @@ export function statusHandler ({ config, driver, dataPlane, mounts, sources, sna
         networkBytes: gateways.reduce((sum, { type, bytes }) => type === 'car' ? sum : sum + bytes, 0)
       },
       gateways,
-      worker: { pid: plane.pid, restarts: plane.restarts, waitingReads: plane.waitingReads, violations: plane.violations },
+      worker: { pid: plane.pid, restarts: plane.restarts, waitingReads: plane.waitingReads, violations: plane.violations, leafHashesChecked: plane.leafHashesChecked },
       bytesServed: plane.bytesServed,
       bytesServedUnverified: plane.bytesServedUnverified
     }

@@ -2,7 +2,7 @@
 // policy does when a layer lied or cannot be read. Answers what it did; what could not be done is in the answer too.
 import { asSnapshotterError, hasCode } from '../base/errors.ts'
 import { ContainerdClient } from './containerd-client.ts'
-import type { WireContainer } from './wire.ts'
+import { fromTimestamp, type WireContainer } from './wire.ts'
 
 export interface StoppedContainer {
   readonly namespace: string
@@ -15,24 +15,27 @@ export interface StoppedContainer {
 /** Plugin name → chain IDs, by which containerd names the committed snapshots of the layers. */
 export type LayersByPlugin = ReadonlyMap<string, ReadonlySet<string>>
 
-/** Containers without a running task are passed over. @throws CONTAINERD when it cannot be reached. */
-export async function stopContainers (address: string, layers: LayersByPlugin): Promise<StoppedContainer[]> {
+/**
+ * Containers without a running task are passed over, and those that were created after `beforeNs` (nanoseconds since 1970):
+ * by then the layers' chain IDs may stand for others. @throws CONTAINERD when it cannot be reached.
+ */
+export async function stopContainers (address: string, layers: LayersByPlugin, beforeNs: bigint): Promise<StoppedContainer[]> {
   const root = new ContainerdClient({ address, namespace: 'default' })
   try {
-    const stopped = await Promise.all((await root.namespaces()).map(async (namespace) => await stopIn(address, namespace, layers)))
+    const stopped = await Promise.all((await root.namespaces()).map(async (namespace) => await stopIn(address, namespace, layers, beforeNs)))
     return stopped.flat()
   } finally {
     root.close()
   }
 }
 
-async function stopIn (address: string, namespace: string, layers: LayersByPlugin): Promise<StoppedContainer[]> {
+async function stopIn (address: string, namespace: string, layers: LayersByPlugin, beforeNs: bigint): Promise<StoppedContainer[]> {
   const client = new ContainerdClient({ address, namespace })
   try {
     const stopped: StoppedContainer[] = []
-    for (const container of await standingOn(client, layers)) {
+    for (const container of await standingOn(client, layers, beforeNs)) {
       const error = await kill(client, container.id)
-      if (error !== 'idle') stopped.push({ namespace, container: container.id, image: container.image, error })
+      if (error !== false) stopped.push({ namespace, container: container.id, image: container.image, error })
     }
     return stopped
   } finally {
@@ -40,9 +43,9 @@ async function stopIn (address: string, namespace: string, layers: LayersByPlugi
   }
 }
 
-async function standingOn (client: ContainerdClient, layers: LayersByPlugin): Promise<WireContainer[]> {
+async function standingOn (client: ContainerdClient, layers: LayersByPlugin, beforeNs: bigint): Promise<WireContainer[]> {
   const found = new Map<string, WireContainer>()
-  const containers = await client.containers()
+  const containers = (await client.containers()).filter(({ createdAt }) => fromTimestamp(createdAt) <= beforeNs)
   for (const [snapshotter, chainIds] of layers) {
     const parents = containers.length === 0 ? new Map<string, string>() : await client.snapshotParents(snapshotter)
     for (const container of containers) {
@@ -61,11 +64,11 @@ function stands (key: string, parents: ReadonlyMap<string, string>, chainIds: Re
   return false
 }
 
-async function kill (client: ContainerdClient, id: string): Promise<string | 'idle' | null> {
+async function kill (client: ContainerdClient, id: string): Promise<string | null | false> {
   try {
     await client.killTask(id)
     return null
   } catch (error) {
-    return hasCode(error, 'NOT_FOUND') ? 'idle' : asSnapshotterError(error).line
+    return hasCode(error, 'NOT_FOUND') ? false : asSnapshotterError(error).line
   }
 }

@@ -38,7 +38,13 @@ export interface WriteResponse { readonly action: WriteAction, readonly offset: 
 
 export interface WireImage { readonly name: string, readonly labels: StringMap, readonly target: Descriptor | null }
 export interface WireLease { readonly id: string, readonly labels: StringMap }
-export interface WireContainer { readonly id: string, readonly image: string, readonly snapshotter: string, readonly snapshotKey: string }
+export interface WireContainer {
+  readonly id: string
+  readonly image: string
+  readonly snapshotter: string
+  readonly snapshotKey: string
+  readonly createdAt: Timestamp | null
+}
 export interface WirePlugin {
   readonly type: string
   readonly id: string

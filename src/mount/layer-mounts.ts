@@ -21,9 +21,8 @@ export interface LayerToMount {
   readonly blocks: BlockService
 }
 
-interface Mounted {
+export interface Mounted extends LayerToMount {
   readonly driver: MountDriver
-  readonly layer: OpenedLayer
   readonly fileName: string
   readonly stop: AbortController
 }
@@ -64,7 +63,7 @@ export class LayerMounts {
     const fileName = driver.fileName(target)
     const stop = new AbortController()
     this.#supplier.add(suppliedLayer(fileName, layer, blocks))
-    this.#mounted.set(target, { driver, layer, fileName, stop })
+    this.#mounted.set(target, { driver, layer, lowers, blocks, fileName, stop })
     try {
       if (living === null) {
         await this.#unmountBy(this.#drivers, target)
@@ -96,6 +95,11 @@ export class LayerMounts {
     if (!this.#dataPlane.connected) throw new SnapshotterError('UNAVAILABLE', 'the data plane does not answer')
     if (await mounted.driver.serves(target)) return
     throw new SnapshotterError('UNAVAILABLE', `nobody serves the lazy layer of ${target} (driver ${mounted.driver.name}); restart the daemon`)
+  }
+
+  /** Everything that is mounted now, by target. */
+  all (): ReadonlyMap<string, Mounted> {
+    return this.#mounted
   }
 
   /** The layers that are mounted now, by the name of the file that serves each. */

@@ -2,7 +2,7 @@
 // is written, removed when no record names them. Modes as containerd's overlay snapshotter (plugins/snapshots/overlay).
 import { randomUUID } from 'node:crypto'
 import { renameSync } from 'node:fs'
-import { chmod, lchown, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { chmod, lchown, lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asSnapshotterError, SnapshotterError, systemCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
@@ -91,6 +91,11 @@ export class SnapshotDirectories {
   async ensure (id: number): Promise<void> {
     await mkdir(join(this.root, String(id)), { recursive: true, mode: MODE_ROOT })
     await mkdir(this.fs(id), { recursive: true, mode: MODE_UPPER })
+  }
+
+  /** Takes the empty `fs` of a layer that is not mounted away; `ensure` puts it back. */
+  async close (id: number): Promise<void> {
+    await this.#tryTo('close', String(id), async () => { await rmdir(this.fs(id)) })
   }
 
   /** Unmounts and deletes; what resists is logged and stays for the next sweep. */

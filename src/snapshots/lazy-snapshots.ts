@@ -21,6 +21,12 @@ export interface LazySnapshotsInit {
   readonly strict: boolean
 }
 
+/** Where a lazily mounted layer is. */
+export interface LazyPlace {
+  readonly chainId: string
+  readonly target: string
+}
+
 type LazySnapshot = StoredSnapshot & { readonly lazy: NonNullable<StoredSnapshot['lazy']> }
 
 export class LazySnapshots {
@@ -82,6 +88,34 @@ export class LazySnapshots {
       }
     })))
     if (all.length > 0) this.#init.log.info({ layers: all.length, unavailable: this.#unavailable.size }, 'lazy layers restored')
+  }
+
+  /** Where layers of this chain ID, or all, are mounted or were to be. */
+  places (chainId: string | null = null): LazyPlace[] {
+    return this.#init.store.allLazy().filter(isLazy).filter(({ lazy }) => chainId === null || lazy.chainId === chainId)
+      .map(({ id, lazy }) => ({ chainId: lazy.chainId, target: this.#init.directories.fs(id) }))
+  }
+
+  /**
+   * Takes the layer on `target` out of service: reads end with EIO, and nobody gets mounts on it until `check` could
+   * restore it from something else. True when the target is one of ours.
+   */
+  async revoke (target: string, reason: SnapshotterError): Promise<boolean> {
+    const { store, directories, layers } = this.#init
+    const snapshot = store.allLazy().find(({ id }) => directories.fs(id) === target)
+    if (snapshot === undefined) return false
+    this.#unavailable.set(snapshot.id, reason.line)
+    await layers.unmount(target)
+    // Mounts that were handed out before must fail, not find an empty directory in the layer's place.
+    await directories.close(snapshot.id)
+    return true
+  }
+
+  /** Brings back layers of this chain ID that are out of service, if anything can stand in for them. */
+  async renew (chainId: string): Promise<void> {
+    for (const snapshot of this.#init.store.allLazy().filter(isLazy)) {
+      if (snapshot.lazy.chainId === chainId && this.#unavailable.has(snapshot.id)) await this.#restore(snapshot)
+    }
   }
 
   /** After the snapshot's record is gone. */

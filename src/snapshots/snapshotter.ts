@@ -11,7 +11,7 @@ import { diskUsage } from './disk-usage.ts'
 import { parseFilters } from './filters.ts'
 import { acceptLabels } from './labels.ts'
 import type { LazyLayers } from './lazy-layers.ts'
-import { LazySnapshots } from './lazy-snapshots.ts'
+import { type LazyPlace, LazySnapshots } from './lazy-snapshots.ts'
 import { mountsOf } from './mount-options.ts'
 import { type Kind, LABEL_SNAPSHOT_REF, type Labels, type Mount, NO_USAGE, type SnapshotInfo, type Usage } from './snapshot.ts'
 import { quote, SnapshotStore, type StoredSnapshot } from './store.ts'
@@ -145,6 +145,21 @@ export class Snapshotter {
     await Promise.all(this.#background)
     await this.#directories.condemn(() => this.#store.ids())
     await this.#directories.sweep()
+  }
+
+  /** The lazily mounted layers of one chain ID, or all. */
+  lazyPlaces (chainId: string | null = null): LazyPlace[] {
+    return this.#lazy.places(chainId)
+  }
+
+  /** See LazySnapshots.revoke. */
+  async revoke (target: string, reason: SnapshotterError): Promise<boolean> {
+    return await this.#lazy.revoke(target, reason)
+  }
+
+  /** See LazySnapshots.renew. */
+  async renew (chainId: string): Promise<void> {
+    await this.#lazy.renew(chainId)
   }
 
   /** Unmounts all lazy layers: containers on them lose their files. */

@@ -8,6 +8,7 @@ import { SNAPSHOTTER_NAMES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { SingleFlight } from '../base/single-flight.ts'
 import type { LazyLayers } from './lazy-layers.ts'
+import type { LazyPlace } from './lazy-snapshots.ts'
 import { detectOverlayOptions } from './mount-options.ts'
 import { Snapshotter } from './snapshotter.ts'
 
@@ -85,6 +86,21 @@ export class Snapshotters {
       this.#opened.set(name, snapshotter)
       return snapshotter
     })
+  }
+
+  /** The lazily mounted layers of one chain ID, or all, with the name of their snapshotter. */
+  lazyPlaces (chainId: string | null = null): Array<LazyPlace & { readonly snapshotter: string }> {
+    return [...this.#opened].flatMap(([name, snapshotter]) => snapshotter.lazyPlaces(chainId).map((place) => ({ ...place, snapshotter: name })))
+  }
+
+  /** Takes the layer that is mounted on `target` out of service: see LazySnapshots.revoke. */
+  async revoke (target: string, reason: SnapshotterError): Promise<void> {
+    for (const snapshotter of this.#opened.values()) if (await snapshotter.revoke(target, reason)) return
+  }
+
+  /** Brings layers of this chain ID back from what is known by now: see LazySnapshots.renew. @throws what restoring them throws. */
+  async renew (chainId: string): Promise<void> {
+    for (const snapshotter of this.#opened.values()) await snapshotter.renew(chainId)
   }
 
   /** Unmounts every lazy layer of every name. */

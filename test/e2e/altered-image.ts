@@ -5,7 +5,7 @@ import type { CID } from 'multiformats/cid'
 import type { FakeBlocks } from '../fakes/gateway-dag.ts'
 import { MemoryBlocks } from '../fakes/memory-blocks.ts'
 import { smallTar } from '../fakes/small-tar.ts'
-import { blobsOf, entryOf, type ImageRecipe, makeImage, makeIndex, putLayout, sha256, type TestImage } from '../fakes/test-image.ts'
+import { blob, blobsOf, entryOf, type ImageRecipe, type Json, makeImage, makeIndex, putLayout, sha256, type TestImage } from '../fakes/test-image.ts'
 
 /** What the fake gateway serves from. */
 export function servedFrom (memory: MemoryBlocks): FakeBlocks {
@@ -49,4 +49,27 @@ async function child (memory: MemoryBlocks, directory: CID, name: string): Promi
   const found = await memory.resolvePath(directory, [name])
   if (found === null) throw new Error(`no ${name} in ${directory.toString()}`)
   return found
+}
+
+/** The published image with the diffIDs, and so the chain IDs, of another one of as many layers: a new root. */
+export async function claiming (memory: MemoryBlocks, liar: CID, liarManifest: string, victim: CID, victimManifest: string): Promise<CID> {
+  const read = async (root: CID, digest: string): Promise<Json> => {
+    const cid = await memory.resolvePath(root, ['blobs', 'sha256', digest.slice(7)])
+    if (cid === null) throw new Error(`no ${digest} in ${root.toString()}`)
+    return JSON.parse(Buffer.from(await memory.readAll(cid, 1 << 20)).toString()) as Json
+  }
+  const manifest = await read(liar, liarManifest) as { config: { digest: string, mediaType: string }, mediaType: string, layers: Array<{ digest: string }> } & Json
+  const theirs = await read(victim, victimManifest) as { config: { digest: string } }
+  const { rootfs } = await read(victim, theirs.config.digest)
+  const config = blob(manifest.config.mediaType, { ...await read(liar, manifest.config.digest), rootfs })
+  const claimed = blob(manifest.mediaType, { ...manifest, config: { mediaType: config.mediaType, digest: config.digest, size: config.bytes.byteLength } })
+  const layers = await Promise.all(manifest.layers.map(async ({ digest }) => [digest.slice(7), await memory.resolvePath(liar, ['blobs', 'sha256', digest.slice(7)]) as CID] as const))
+  const files = Object.fromEntries([...layers, ...[config, claimed].map(({ digest, bytes }) => [digest.slice(7), memory.putFile(bytes)] as const)])
+  const platform = { os: 'linux', architecture: (await read(victim, theirs.config.digest))['architecture'] }
+  const index = makeIndex([{ mediaType: claimed.mediaType, digest: claimed.digest, size: claimed.bytes.byteLength, platform }])
+  return memory.putDirectory({
+    blobs: memory.putDirectory({ sha256: memory.putDirectory(files) }),
+    'index.json': memory.putFile(index.bytes),
+    'oci-layout': memory.putFile('{"imageLayoutVersion":"1.0.0"}')
+  })
 }

@@ -39,7 +39,7 @@ beforeAll(async () => {
   layer = published.layers.at(-1) as Published['layers'][number]
   memory = await MemoryBlocks.fromCar(published.car)
   gateway = await GatedGateway.start(servedFrom(memory))
-  scene = await Scene.start({ sources: [gateway.url], deadline: DEADLINE })
+  scene = await Scene.start({ sources: [gateway.url], deadline: DEADLINE, onViolation: 'eio' })
 }, PREPARE_MS)
 beforeEach(() => { if (whyNot === null) gateway.gateway.knobs.lie = false })
 afterAll(async () => {

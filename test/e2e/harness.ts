@@ -27,14 +27,21 @@ export interface SceneOptions {
   /** Of one read. */
   readonly deadline?: string
   readonly cacheKey?: 'disk' | 'boot'
+  /** Of the cache. */
+  readonly maxSize?: string
+  readonly onFailure?: 'eio' | 'block' | 'kill'
+  readonly onViolation?: 'eio' | 'kill'
+  readonly prove?: 'background' | 'before-commit'
+  /** Quiet before a background proof; by default none comes between a test's counts of what was fetched. */
+  readonly proveAfter?: string
 }
 
 export interface Pulled { readonly name: string, readonly manifestDigest: string, readonly layers: ReadonlyArray<{ readonly chainId: string }> }
 
 export interface Status {
   readonly driver: string
-  readonly layers: ReadonlyArray<{ readonly digest: string, readonly size: number, readonly cachedBytes: number, readonly readBytes: number, readonly state: string }>
-  readonly worker: { readonly pid: number, readonly restarts: number, readonly waitingReads: number, readonly violations: number }
+  readonly layers: ReadonlyArray<{ readonly digest: string, readonly size: number, readonly cachedBytes: number, readonly readBytes: number, readonly state: string, readonly proven: boolean }>
+  readonly worker: { readonly pid: number, readonly restarts: number, readonly waitingReads: number, readonly violations: number, readonly leafHashesChecked: number }
   readonly bytesServed: number
   readonly bytesServedUnverified: number
 }
@@ -64,11 +71,15 @@ export class Scene {
     }
   }
 
-  configure ({ sources = [], driver = 'auto', timeout = '10s', deadline = '30s', cacheKey = 'disk' }: SceneOptions): void {
+  configure (options: SceneOptions): void {
+    const { sources = [], driver = 'auto', timeout = '10s', deadline = '30s', cacheKey = 'disk', maxSize = '20GiB' } = options
+    const { onFailure = 'eio', onViolation = 'kill', prove = 'background', proveAfter = '1h' } = options
     writeFileSync(this.config, [
       `root = "${this.root}"`, `state = "${this.state}"`,
       '[containerd]', `address = "${join(this.folder, 'c', 'containerd.sock')}"`,
-      '[mount]', `driver = "${driver}"`, '[read]', `deadline = "${deadline}"`, '[cache]', `key = "${cacheKey}"`,
+      '[mount]', `driver = "${driver}"`, '[cache]', `key = "${cacheKey}"`, `max_size = "${maxSize}"`,
+      '[read]', `deadline = "${deadline}"`, `on_failure = "${onFailure}"`, `on_violation = "${onViolation}"`,
+      '[trust]', `prove = "${prove}"`, `prove_after = "${proveAfter}"`,
       ...sources.flatMap((url) => ['[[source]]', 'type = "gateway"', `url = "${url}"`, `timeout = "${timeout}"`]), ''
     ].join('\n'))
   }

@@ -93,7 +93,7 @@ export function programImage (folder: string, layers: readonly Files[], options:
     return directory
   })]
   const tars = directories.map((directory) =>
-    execFileSync('tar', ['--sort=name', '--numeric-owner', '--owner=0', '--group=0', '-C', directory, '-cf', '-', '.'], { maxBuffer: 1 << 30 }))
+    execFileSync('tar', ['--sort=name', '--mtime=@0', '--numeric-owner', '--owner=0', '--group=0', '-C', directory, '-cf', '-', '.'], { maxBuffer: 1 << 30 }))
   writeDocuments(layout, tars, options.architecture ?? (process.arch === 'arm64' ? 'arm64' : 'amd64'))
   return { layout, hashes, expected: (paths) => Object.fromEntries(paths.map((path) => [path, hashes.get(path) ?? 'no such file'])) }
 }

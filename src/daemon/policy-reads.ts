@@ -1,0 +1,54 @@
+// Stands between supplier and data plane: a read that fails for good is told to the policy first, and fails when the policy
+// has done what it does. Only reads count, not what is fetched ahead of them.
+import type { DataPlane } from '../mount/data-plane.ts'
+import type { SupplySink } from '../mount/supply.ts'
+
+interface PolicedReadsInit {
+  readonly plane: Pick<DataPlane, 'supply' | 'fail'>
+  /** A read of this file failed: what the policy does about it. */
+  readonly onFailed: (name: string, reason: string) => Promise<void>
+  /** After which a read that is still unanswered counts as failed; null: never. */
+  readonly deadlineMs: number | null
+}
+
+export class PolicedReads implements SupplySink {
+  readonly #init: PolicedReadsInit
+  /** How many fetches are under way for reads of a file. */
+  readonly #reading = new Map<string, number>()
+  readonly #failing = new Set<Promise<void>>()
+
+  constructor (init: PolicedReadsInit) {
+    this.#init = init
+  }
+
+  /** Runs `work`, which answers misses that reads wait for; ends when their failures were told, too. */
+  async answer (name: string, work: () => Promise<void>): Promise<void> {
+    const { deadlineMs, onFailed } = this.#init
+    this.#reading.set(name, (this.#reading.get(name) ?? 0) + 1)
+    const late = deadlineMs === null ? undefined : setTimeout(() => { void onFailed(name, `no answer within ${deadlineMs} ms`) }, deadlineMs)
+    try {
+      await work()
+      await Promise.all(this.#failing)
+    } finally {
+      clearTimeout(late)
+      const left = (this.#reading.get(name) ?? 1) - 1
+      if (left > 0) this.#reading.set(name, left)
+      else this.#reading.delete(name)
+    }
+  }
+
+  readonly supply: SupplySink['supply'] = async (...what) => { await this.#init.plane.supply(...what) }
+
+  readonly fail: SupplySink['fail'] = (name, first, count, errno) => {
+    const { onFailed, plane } = this.#init
+    if (!this.#reading.has(name)) {
+      plane.fail(name, first, count, errno)
+      return
+    }
+    const told = onFailed(name, `errno ${errno}`).finally(() => {
+      this.#failing.delete(told)
+      plane.fail(name, first, count, errno)
+    })
+    this.#failing.add(told)
+  }
+}
