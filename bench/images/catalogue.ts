@@ -10,7 +10,7 @@ const NODE = "const lodash = require('lodash')\nconst semver = require('semver')
 export const RECIPES: readonly Recipe[] = [
   {
     name: 'python',
-    version: '2',
+    version: '3',
     about: 'Debian python3 and numpy, with a compiler as such images have it; import numpy and print',
     program: ['/usr/bin/python3', '-B', '/app/main.py'],
     build: async (folder) => await buildDebianTars(folder, ['python3', 'python3-numpy', 'gcc'], { 'app/main.py': PYTHON })
@@ -31,7 +31,7 @@ export const RECIPES: readonly Recipe[] = [
   },
   {
     name: 'files100k',
-    version: '1',
+    version: '2',
     about: '100,000 small files; 300 of them are read',
     program: FILES_PROGRAM,
     build: buildManyFiles
@@ -45,7 +45,7 @@ export const RECIPES: readonly Recipe[] = [
   },
   {
     name: 'layers60',
-    version: '1',
+    version: '2',
     about: '60 layers; one file of each is read',
     program: LAYERS_PROGRAM,
     build: buildManyLayers

@@ -51,13 +51,16 @@ function listing (folder: string): string {
 /** What is new or changed goes into the second layer; what is gone becomes a whiteout in it (image-spec layer.md). */
 const DIFFERENCE = [
   'LC_ALL=C sort before.list > b; LC_ALL=C sort after.list > a',
-  "comm -13 b a | cut -f2 | LC_ALL=C sort | tr '\\n' '\\0' > changed.list",
+  'comm -13 b a | cut -f2 > changed.names',
   'cut -f2 b | LC_ALL=C sort > b.names; cut -f2 a | LC_ALL=C sort > a.names; tar -tf 0.tar | sed "s|/$||" | LC_ALL=C sort > 0.names',
   // Only what the first layer holds, and only where the folder itself is still there.
   'mkdir gone; comm -23 b.names a.names | LC_ALL=C comm -12 - 0.names | while read -r path; do',
   '  folder=${path%/*}; [ -d "rootfs/$folder" ] || continue',
   '  mkdir -p "gone/$folder"; : > "gone/$folder/.wh.${path##*/}"; done',
-  '(cd gone && find . -type f -print0) > gone.list'
+  '(cd gone && find . -type f -print0) > gone.list',
+  // With the folders above, as image builders write them: some tools look for them.
+  "(cat changed.names; cd gone; find . -mindepth 1 -type d) | awk '{ print; while (sub(/\\/[^\\/]*$/, \"\") && $0 != \".\" && $0 != \"\") print }' |",
+  "  LC_ALL=C sort -u | tr '\\n' '\\0' > changed.list"
 ].join('\n')
 
 /** The machine's own Debian sources, whatever mirror they name. */

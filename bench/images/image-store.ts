@@ -1,6 +1,6 @@
 // Images of the benchmark, built once and kept: the layout, the list of files that a run opens, and its first line. A
 // build that ends early leaves nothing that looks finished.
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { createHash } from 'node:crypto'
@@ -14,7 +14,7 @@ export interface StoredImage {
   readonly recipe: Recipe
   /** OCI layout folder with plain gzip layers. */
   readonly layout: string
-  /** Paths that a run opens, one a line, in order. */
+  /** Paths that a run opens, one a line, in order; files of more than 64 MiB left out. */
   readonly prefetchList: string
   /** First line of its program. */
   readonly expected: string
@@ -26,6 +26,8 @@ export interface StoredImage {
 }
 
 export interface Published { readonly car: string, readonly cid: string, readonly reference: string, readonly nerdctlCid: string }
+
+const LISTED_BYTES_MAX = 64 * 2 ** 20
 
 type Facts = Omit<StoredImage, 'recipe' | 'layout' | 'prefetchList'>
 
@@ -40,6 +42,7 @@ export async function storedImage (cache: string, recipe: Recipe, say: (text: st
     const list = join(building, 'prefetch.list')
     const filesTouched = await recordPrefetchList(rootfs, recipe.program, list)
     const touched = await run('sh', ['-c', 'tr "\\n" "\\0" < "$0" | (cd "$1" && sed -z "s|^/||" | xargs -0 stat -c %s)', list, rootfs])
+    await leaveOutLargeFiles(rootfs, list)
     const output = await run('unshare', ['-m', '-n', 'sh', '-c', WITH_DEVICES, rootfs, 'chroot', rootfs, ...recipe.program], { timeoutMs: 120_000 })
     const facts: Facts = {
       ...written, filesTouched, expected: output.stdout.split('\n')[0] ?? '',
@@ -50,6 +53,12 @@ export async function storedImage (cache: string, recipe: Recipe, say: (text: st
   })
   const facts = JSON.parse(await readFile(join(folder, 'facts.json'), 'utf8')) as Facts
   return { ...facts, recipe, layout: join(folder, 'layout'), prefetchList: join(folder, 'prefetch.list') }
+}
+
+/** What is listed is fetched whole before it is needed: nobody would list a file of which a few places are read. */
+async function leaveOutLargeFiles (rootfs: string, list: string): Promise<void> {
+  const paths = (await readFile(list, 'utf8')).split('\n').filter((path) => path !== '' && statSync(join(rootfs, path)).size <= LISTED_BYTES_MAX)
+  await writeFile(list, paths.map((path) => `${path}\n`).join(''))
 }
 
 /** Publishes the image on first use with this state of src/publish and these options. */
