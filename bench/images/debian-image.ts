@@ -13,7 +13,7 @@ const TAR = `${TAR_OPTIONS.join(' ')} ${NEWEST}`
 // Still mounted or downloaded while the first layer is cut, gone in the end.
 const PASSING = ['./proc/*', './sys/*', './dev/*', './run/*', './var/cache/apt/*', './var/lib/apt/lists/*', './tmp/*']
 // Differs between two builds of the same packages.
-const CLEAN = 'rm -rf "$1"/var/log/* "$1"/var/cache/ldconfig/aux-cache "$1"/var/cache/apt/*.bin "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old "$1"/var/cache/apt/archives'
+const CLEAN = 'find "$1"/var/log -type f -delete; rm -rf "$1"/var/cache/ldconfig/aux-cache "$1"/var/cache/apt/*.bin "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old "$1"/var/cache/apt/archives'
 // With SOURCE_DATE_EPOCH set, Debian compiles modules so that Python reads their source as well; without it, as on any machine, it does not.
 const COMPILE = 'if [ -x "$1/usr/bin/python3" ]; then find "$1"/usr/lib/python3* -name "*.pyc" -delete; ' +
   'chroot "$1" env -u SOURCE_DATE_EPOCH python3 -m compileall -q /usr/lib/python3 /usr/lib/python3.* >/dev/null 2>&1 || true; fi'
