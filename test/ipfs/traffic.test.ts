@@ -1,11 +1,6 @@
-// How requests are spread: order, penalties, rate limits, redirects and tokens, single flight, cancellation, priorities, TLS.
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createSecureServer } from 'node:http2'
-import { createServer, type RequestListener, type Server } from 'node:http'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+// How requests are spread: order, penalties, rate limits, redirects and tokens, single flight, cancellation, priorities.
+import { beforeAll, describe, expect, test } from '@jest/globals'
+import { createServer } from 'node:http'
 import { fixedSize } from 'ipfs-unixfs-importer/chunker'
 import { balanced } from 'ipfs-unixfs-importer/layout'
 import { CID } from 'multiformats/cid'
@@ -291,40 +286,3 @@ test.each<['raw' | 'car', number]>([['raw', 16], ['car', 9]])('connections are k
   expect(gateway.requests.length).toBeGreaterThanOrEqual(least)
   expect(sockets.size).toBeLessThan(least / 2)
 })
-
-describe('TLS', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'ipfs-snapshotter-tls-'))
-  const tool = hasOpenssl(folder)
-  const maybe = tool ? test : test.skip
-  afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
-
-  maybe('HTTP/2 is used where it is offered, with a private CA', async () => {
-    const { key, cert } = { key: readFileSync(join(folder, 'key.pem')), cert: readFileSync(join(folder, 'cert.pem'), 'utf8') }
-    const listen = (listener: RequestListener): Server => createSecureServer({ key, cert, allowHTTP1: true }, listener as never) as unknown as Server
-    const gateway = await startFakeGateway(blocks, {}, listen, 'https')
-    onClose(gateway.close)
-    const trusted = service({ sources: [{ type: 'gateway', url: gateway.url, caPem: cert, token: 'secret' }], log: silentLog })
-    expect(Buffer.from(await trusted.readAll(root, 1 << 20)).equals(content)).toBe(true)
-    await Promise.all(leaves.map(async (cid) => await trusted.get(cid)))
-    expect(new Set(gateway.requests.map(({ httpVersion }) => httpVersion))).toEqual(new Set(['2.0']))
-    expect(gateway.requests[0]?.headers.authorization).toBe('Bearer secret')
-
-    const doubtful = service({ sources: [{ type: 'gateway', url: gateway.url }], log: silentLog, sleep: new ManualTime().sleep })
-    const failure = await failureOf(doubtful.get(root))
-    expect(failure.code).toBe('ROOT_UNREACHABLE')
-    expect(failure.message).toContain('DEPTH_ZERO_SELF_SIGNED_CERT')
-  })
-})
-
-function hasOpenssl (folder: string): boolean {
-  try {
-    execFileSync('openssl', [
-      'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1',
-      '-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem')
-    ], { stdio: 'ignore' })
-    return true
-  } catch {
-    process.stderr.write('skipped: TLS needs the openssl command\n')
-    return false
-  }
-}
