@@ -70,6 +70,9 @@ export const RANGE_BYTES_MAX = 8 * MiB // one entity-bytes request
 export const SUPPLY_RETRY_MS_FIRST = 250 // a miss whose sources failed is tried again after this, then twice as long
 export const SUPPLY_RETRY_MS_MAX = 5_000 // a source that returns is noticed within this
 export const SUPPLY_ALIGNMENT = 1 * MiB // a leaf of unixfs-v1-2025: fetched whole in any case, so used whole
+export const READ_AHEAD_FILE_BYTES = 6 * MiB // compressed: a file that is not larger is fetched whole when one of its chunks is missed
+export const READ_AHEAD_BYTES_MAX = 32 * MiB // ahead of a large file that is read in order: a second at 256 Mbit/s
+export const READ_AHEAD_REQUESTS = 2 // at once for one miss: the line stays busy, and reads of other files keep most of it
 export const ERROR_BODY_BYTES_MAX = 4 * KiB // of a failed response, for the message
 export const CAR_OVERHEAD_BYTES_MAX = 8 * MiB // of one CAR answer beyond the bytes asked for: path nodes, cut leaves; ends endless bodies
 export const GATEWAY_BYTES_PER_SECOND_MIN = 4 * KiB // slower bodies are given up: a 2 MiB block would take 9 minutes
@@ -137,6 +140,7 @@ export const LEASE_LIFETIME_MS = 24 * 3_600_000 // as containerd's own clients; 
 export const GRPC_STOP_GRACE_MS = 2_000 // calls in flight at SIGTERM
 
 // Publishing
+export const PUBLISH_ARCHIVE_BYTES_MAX = 2 * LAYER_UNPACKED_BYTES_MAX // of a gzipped archive, on disk: the largest image with its layers unpacked
 export const PUBLISH_READ_BYTES = 256 * KiB // one read of an archive or a layer
 export const PUBLISH_WINDOW_BYTES = 16 * KiB // one read of tar headers: a run of them, or one and its small file
 export const PUBLISH_CHUNK_BYTES = 256 * KiB // of our eStargz: see publish/estargz-members.ts
@@ -176,6 +180,10 @@ export const TREE_SERVER_TICK_MS = 2_000 // how soon it sees that others unmount
 export const TREE_SERVER_IDLE_TICKS = 5 // after so many without a mount it ends
 
 // Proof of layers, policy, cache
+export const BACKGROUND_BYTES_PER_SECOND = 16 * MiB // default of [fetch] background_rate: as the proof
+export const BACKGROUND_WINDOW_BYTES = 4 * MiB // one background request: few for a gateway's budget, and a read waits behind no more
+export const PACE_BEAT_MS = 250 // a fetch that reads wait for says this often that it still goes on
+export const BACKGROUND_LOOK_MS = 2_000 // how soon a proven layer is looked at for what it lacks
 export const PROOF_START_MS_MAX = 60_000 // a workload that never stops reading does not put the proof of its layers off
 export const PROOF_YIELD_MS = 2_000 // pause of the proof per piece of at most a block, while reads wait for the network
 export const PROOF_RETRY_MS_FIRST = 10_000 // after sources failed; then twice as long

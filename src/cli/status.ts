@@ -11,6 +11,7 @@ interface LayerStatus {
   readonly fetchedBytes: number
   readonly cachedBytes: number
   readonly state: string
+  readonly percent: number
 }
 
 interface StatusReport {
@@ -36,8 +37,8 @@ export function statusCommand (): Command {
 function describe (status: StatusReport): string {
   const lines = [
     `driver ${status.driver}, worker ${status.worker.pid} (${status.worker.restarts} restarts), ${status.bytesServedUnverified} bytes served unverified`,
-    ...status.layers.map(({ digest, size, fetchedBytes, cachedBytes, state }) =>
-      `layer ${digest.slice(0, 19)} ${state}: ${size} bytes, ${fetchedBytes} fetched, ${cachedBytes} cached`),
+    ...status.layers.map(({ digest, size, fetchedBytes, cachedBytes, state, percent }) =>
+      `layer ${digest.slice(0, 19)} ${state} (${percent} %): ${size} bytes, ${fetchedBytes} fetched, ${cachedBytes} cached`),
     ...status.gateways.map(({ name, requests, failures, bytes, budget }) =>
       `source ${name}: ${requests} requests, ${failures} failed, ${bytes} bytes${budget === null ? '' : `, ${budget} requests left`}`)
   ]

@@ -28,6 +28,8 @@ export interface Config {
   readonly readDeadlineMs: number
   readonly onFailure: 'eio' | 'block' | 'kill'
   readonly onViolation: 'eio' | 'kill'
+  /** At which what nobody asked for is fetched; null: it is not. */
+  readonly backgroundBytesPerSecond: number | null
   /** Whether a lazily opened layer is proven behind its mounts or before its chain ID is answered for. */
   readonly prove: 'background' | 'before-commit'
   /** A background proof starts when no read waited for the network for this long. */
@@ -97,6 +99,7 @@ function settle (file: ConfigFile): Config {
     readDeadlineMs: file.read.deadline,
     onFailure: file.read.on_failure,
     onViolation: file.read.on_violation,
+    backgroundBytesPerSecond: file.fetch.background === 'on' ? file.fetch.background_rate : null,
     prove: file.trust.prove,
     proveAfterMs: file.trust.prove_after,
     proveBytesPerSecond: file.trust.prove_rate,

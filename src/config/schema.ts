@@ -2,12 +2,14 @@
 import { isAbsolute } from 'node:path'
 import { z } from 'zod'
 import { messageOf } from '../base/errors.ts'
-import { GATEWAY_TIMEOUT_MS, PROOF_AFTER_MS, PROOF_BYTES_PER_SECOND, READ_DEADLINE_MS } from '../base/limits.ts'
-import { parseDuration, parseSize } from './units.ts'
+import { BACKGROUND_BYTES_PER_SECOND, GATEWAY_TIMEOUT_MS, PROOF_AFTER_MS, PROOF_BYTES_PER_SECOND, READ_DEADLINE_MS } from '../base/limits.ts'
+import { parseDuration, parseRate, parseSize } from './units.ts'
 
 const path = z.string().refine(isAbsolute, 'must be an absolute path')
 const duration = z.string().transform((text, context) => converted(() => parseDuration(text), context))
 const size = z.string().transform((text, context) => converted(() => parseSize(text), context))
+
+const rate = z.string().transform((text, context) => converted(() => parseRate(text), context)).refine((bytes) => bytes > 0, 'must be more than nothing')
 
 const source = z.discriminatedUnion('type', [
   z.strictObject({
@@ -34,6 +36,10 @@ export const configSchema = z.strictObject({
     deadline: duration.default(READ_DEADLINE_MS),
     on_failure: z.enum(['eio', 'block', 'kill']).default('eio'),
     on_violation: z.enum(['eio', 'kill']).default('kill')
+  }).prefault({}),
+  fetch: z.strictObject({
+    background: z.enum(['on', 'off']).default('on'),
+    background_rate: rate.default(BACKGROUND_BYTES_PER_SECOND)
   }).prefault({}),
   trust: z.strictObject({
     prove: z.enum(['background', 'before-commit']).default('background'),

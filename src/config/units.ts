@@ -16,6 +16,13 @@ export function parseSize (text: string): number {
   return parse(text, SIZES, 'size like "20GiB"')
 }
 
+/** Bytes per second of "20MB/s" or "512KiB/s". @throws CONFIG_INVALID */
+export function parseRate (text: string): number {
+  const size = /^(.*[A-Za-z])\s*\/\s*s$/.exec(text)?.[1]
+  if (size === undefined) throw new SnapshotterError('CONFIG_INVALID', `${JSON.stringify(text)} is no rate like "20MB/s"`)
+  return parseSize(size)
+}
+
 function parse (text: string, units: Readonly<Record<string, number>>, wanted: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([A-Za-z]+)$/.exec(text)
   const unit = units[match?.[2] ?? '']

@@ -3,7 +3,7 @@ import { access, constants, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
-import { STOP_DEADLINE_MS } from '../base/limits.ts'
+import { PACE_BEAT_MS, STOP_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { LayerOpener } from '../cache/layer-opener.ts'
 import { LayerStore } from '../cache/layer-store.ts'
@@ -22,6 +22,7 @@ import { chooseDriver } from '../mount/self-test.ts'
 import { SelfTestFiles } from '../mount/self-test-files.ts'
 import { Supplier } from '../mount/supply.ts'
 import { Snapshotters } from '../snapshots/snapshotters.ts'
+import { BackgroundFetch } from './background-fetch.ts'
 import { ImageBook } from './image-book.ts'
 import { lazyLayers } from './lazy-layers.ts'
 import { pullHandler } from './pull.ts'
@@ -54,7 +55,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   undo.defer(async () => { await control.close() })
   try {
     const trust = new Trust(config, log)
-    const { dataPlane, driver, mounts, early } = await startMounting({ config, log, undo, trust, restored: restored.promise })
+    const { dataPlane, driver, mounts, early, background } = await startMounting({ config, log, undo, trust, restored: restored.promise })
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -64,8 +65,8 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     undo.defer(async () => { await dataPlane.close() })
     const opener = new LayerOpener({ store, log })
     const book = new ImageBook({ opener, log })
-    const { proofs, claims } = trust.judge({ store, opener, book, mounts }, () => snapshotters)
-    undo.defer(() => { trust.close(); proofs.close() })
+    const { proofs, claims } = trust.judge({ store, opener, book, mounts, stream: (...blob) => background.passing(...blob) }, () => snapshotters)
+    undo.defer(() => { trust.close(); proofs.close(); background.close() })
 
     const snapshotters = await Snapshotters.open({
       root: config.root,
@@ -75,6 +76,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     })
     trust.act({ book, mounts }, proofs, snapshotters)
     restored.resolve(undefined)
+    void background.run((key) => proofs.isProven(key))
     undo.defer(async () => { await snapshotters.close() })
     const grpc = await serveSnapshots({ address: config.grpcAddress, snapshotters, log })
     undo.defer(async () => { await grpc.stop() })
@@ -111,16 +113,24 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   const reads = trust.policedReads(dataPlane)
   const supplier = new Supplier({ sink: reads, log, patienceMs })
   const files = new SelfTestFiles(dataPlane)
+  const noteRead = (): void => {
+    trust.pace.read()
+    background.read()
+  }
   dataPlane.onFetch(async (name, runs, urgency) => {
     if (await files.answer(name, runs)) return
     // Reads that waited for this daemon come before their layers are restored: they go on waiting, they do not fail.
     await restored
-    if (urgency.background) {
-      await supplier.answer(name, runs, urgency)
-      return
+    const quiet = urgency.background && !supplier.isUrgent(name, runs)
+    const beat = quiet ? undefined : setInterval(noteRead, PACE_BEAT_MS)
+    try {
+      if (!quiet) noteRead()
+      if (urgency.background) await supplier.answer(name, runs, urgency)
+      else await reads.answer(name, async () => { await supplier.answer(name, runs, urgency) })
+    } finally {
+      clearInterval(beat)
+      if (!quiet) noteRead()
     }
-    trust.pace.read()
-    await reads.answer(name, async () => { await supplier.answer(name, runs, urgency) })
   })
 
   const drivers = [erofsDriver, erofsLoopDriver, fuseDriver].map((make) => make({ state: config.state, dataPlane, native }))
@@ -128,9 +138,12 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   const mounts = new LayerMounts({ driver, drivers, dataPlane, supplier, log })
   undo.defer(() => { mounts.leave() })
   dataPlane.onReplaced(() => { void remountAll(mounts, log) })
+  const background = new BackgroundFetch({
+    rate: config.backgroundBytesPerSecond, afterMs: config.proveAfterMs, dataPlane, supplier, mounts, log
+  })
   const early = new EarlyFetch({ dataPlane, supplier, log })
   await early.clear()
-  return { dataPlane, driver, mounts, early }
+  return { dataPlane, driver, mounts, early, background }
 }
 
 async function requireRootAndFuse (): Promise<void> {

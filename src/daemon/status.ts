@@ -31,7 +31,9 @@ export function statusHandler ({ config, driver, dataPlane, mounts, proofs, sour
         readBytes: file?.readBytes ?? 0,
         /** Layer digest, diffID and TOC were held against each other in one pass over the whole blob. */
         proven: proofs.isProven(key),
-        state: file === undefined ? 'missing' : file.cachedChunks === file.chunks ? 'cached' : 'lazy'
+        state: file === undefined ? 'missing' : file.cachedChunks === file.chunks ? 'complete' : 'lazy',
+        /** Of the layer's file bytes, in the cache. */
+        percent: file === undefined ? 0 : file.chunkBytes === 0 ? 100 : Math.floor(100 * file.cachedBytes / file.chunkBytes)
       }
     })
     const total = (pick: (layer: typeof layers[number]) => number): number => layers.reduce((sum, layer) => sum + pick(layer), 0)

@@ -11,11 +11,13 @@ import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { ImageBook } from './image-book.ts'
 import { ReadPolicy } from './policy.ts'
 import { PolicedReads } from './policy-reads.ts'
-import { LayerProofs } from './proof.ts'
+import { type BlobStream, LayerProofs } from './proof.ts'
 import { ChainClaims } from './proof-claims.ts'
 import { ProofPace } from './proof-pace.ts'
 
 interface Judges {
+  /** The blobs that proofs read. */
+  readonly stream?: BlobStream
   readonly store: LayerStore
   readonly opener: LayerOpener
   readonly book: ImageBook
@@ -47,10 +49,10 @@ export class Trust {
   }
 
   /** Needs the snapshots only when it is asked, after `act`. */
-  judge ({ store, opener, book, mounts }: Judges, snapshotters: () => Snapshotters): { readonly proofs: LayerProofs, readonly claims: ChainClaims } {
+  judge ({ store, opener, book, mounts, stream }: Judges, snapshotters: () => Snapshotters): { readonly proofs: LayerProofs, readonly claims: ChainClaims } {
     const log = this.#log
     const isUsed = (key: string): boolean => [...mounts.all().values()].some(({ layer }) => layer.key === key)
-    const proofs = new LayerProofs({ store, pace: this.pace, log, isUsed })
+    const proofs = new LayerProofs({ store, pace: this.pace, log, isUsed, ...stream === undefined ? {} : { stream } })
     proofs.onLie(async (layer, lie) => { await this.#lied(layer, lie) })
     const targetsOf = (chainId: string): string[] => snapshotters().lazyPlaces(chainId).map(({ target }) => target)
     return { proofs, claims: new ChainClaims({ book, proofs, opener, mounts, targetsOf, log }) }

@@ -56,3 +56,23 @@ export function chunksWithin (chunks: readonly PlacedChunk[], bytes: number): Ar
   }
   return runs
 }
+
+/** Runs of missing chunks, cut so that the members of one have about `windowBytes`; `bytes` are of the blob. */
+export function missingWindows (
+  chunks: readonly PlacedChunk[], isPresent: (chunk: number) => boolean, windowBytes: number
+): Array<{ readonly first: number, readonly count: number, readonly bytes: number }> {
+  const windows: Array<{ first: number, count: number, bytes: number }> = []
+  let member = -1
+  for (const [at, { offset, length }] of chunks.entries()) {
+    if (isPresent(at)) continue
+    const last = windows.at(-1)
+    const more = offset === member ? 0 : length
+    member = offset
+    if (last === undefined || last.first + last.count !== at || last.bytes + more > windowBytes) windows.push({ first: at, count: 1, bytes: length })
+    else {
+      last.count++
+      last.bytes += more
+    }
+  }
+  return windows
+}

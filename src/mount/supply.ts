@@ -3,12 +3,14 @@
 // anyway, so everything else in it is supplied too.
 import { type Clock, sleep, systemClock } from '../base/clock.ts'
 import { asSnapshotterError, type ErrorCode, errnoOf, hasCode } from '../base/errors.ts'
-import { RANGE_BYTES_MAX, SUPPLY_ALIGNMENT, SUPPLY_RETRY_MS_FIRST, SUPPLY_RETRY_MS_MAX } from '../base/limits.ts'
+import { RANGE_BYTES_MAX, READ_AHEAD_REQUESTS, SUPPLY_ALIGNMENT, SUPPLY_RETRY_MS_FIRST, SUPPLY_RETRY_MS_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Priority } from '../base/semaphore.ts'
 import type { UnixfsFile, Waits } from '../ipfs/blocks.ts'
+import type { VerifiedBytes } from '../verify/verified-bytes.ts'
 import { BlobWindow } from './blob-window.ts'
 import { type Member, membersOf, type PlacedChunk } from './layer-table.ts'
+import { ReadAhead } from './read-ahead.ts'
 
 export interface ChunkRun { readonly first: number, readonly count: number }
 
@@ -46,6 +48,7 @@ interface Members {
 interface Entry {
   readonly file: SuppliedFile
   readonly members: Members
+  readonly readAhead: ReadAhead
   readonly abort: AbortController
 }
 
@@ -92,12 +95,18 @@ export class Supplier {
       sent: new Set(),
       coming: new Map()
     }
-    this.#files.set(file.name, { file, members, abort: new AbortController() })
+    this.#files.set(file.name, { file, members, readAhead: new ReadAhead(file.chunks), abort: new AbortController() })
   }
 
   remove (name: string): void {
     this.#files.get(name)?.abort.abort()
     this.#files.delete(name)
+  }
+
+  /** The publisher marked all of it as needed first. */
+  isUrgent (name: string, runs: readonly ChunkRun[]): boolean {
+    const { chunks = [], prefetchBytes = 0 } = this.#files.get(name)?.file ?? {}
+    return runs.every(({ first }) => (chunks[first]?.offset ?? Infinity) < prefetchBytes)
   }
 
   /** Never throws: failing sources are tried again for as long as a read may wait, then each run is answered with an errno. */
@@ -108,10 +117,11 @@ export class Supplier {
       return
     }
     const until = this.#patienceMs === null ? Infinity : this.#clock.monotonicMs() + this.#patienceMs
-    const request: Request = { entry, priority: background && !isUrgent(entry.file, runs) ? 'background' : 'foreground', supplied: new Set() }
+    const request: Request = { entry, priority: background && !this.isUrgent(name, runs) ? 'background' : 'foreground', supplied: new Set() }
     for (let pauseMs = SUPPLY_RETRY_MS_FIRST; ; pauseMs = Math.min(pauseMs * 2, SUPPLY_RETRY_MS_MAX)) {
       try {
         await this.#supply(request, runs)
+        if (request.priority === 'foreground') void this.#goAhead(entry, entry.readAhead.after(runs))
         return
       } catch (error) {
         if (entry.abort.signal.aborted) return // its file goes, and whoever waited asks again or hears of that
@@ -125,6 +135,47 @@ export class Supplier {
       }
       await sleep(pauseMs, entry.abort.signal).catch(() => {})
     }
+  }
+
+  /**
+   * Passes a blob on from its start, and gives the cache what it holds on the way: members that were not supplied yet and
+   * of whose chunks one is `wanted`. Chunks that the cache refuses are told as for any supply.
+   */
+  async * feed (cacheFolder: string, blob: AsyncIterable<VerifiedBytes>, wanted: (chunk: number) => boolean): AsyncGenerator<VerifiedBytes> {
+    const serving = (): Entry | undefined => [...this.#files.values()].find(({ file }) => file.cacheFolder === cacheFolder)
+    const members = serving()?.members
+    const window = new BlobWindow(0)
+    let next = 0
+    for await (const bytes of blob) {
+      window.push(bytes)
+      for (let member = members?.all[next]; member !== undefined && member.offset + member.length <= window.end; member = members?.all[++next]) {
+        const { firstChunk, count, offset, length } = member
+        const entry = serving()
+        const isKnown = members?.sent.has(firstChunk) === true || members?.coming.has(firstChunk) === true
+        if (entry === undefined || isKnown || !Array.from({ length: count }, (_, at) => firstChunk + at).some(wanted)) continue
+        members?.sent.add(firstChunk)
+        await this.#sink.supply(entry.file.name, 'gzip', firstChunk, count, window.slice(offset, length))
+      }
+      window.dropBefore(members?.all[next]?.offset ?? window.end)
+      yield bytes
+    }
+  }
+
+  /** Behind what was waited for, so that it never shares the line with it; whoever wants it meanwhile waits for it. */
+  async #goAhead (entry: Entry, runs: readonly ChunkRun[]): Promise<void> {
+    const { file, members: { sent, coming } } = entry
+    if (file.format === 'tar') return
+    const left = runs.filter(({ first, count }) => membersOf(file.chunks, first, count).some(({ firstChunk }) => !sent.has(firstChunk) && !coming.has(firstChunk)))
+    const one = async (): Promise<void> => {
+      const blob = await file.blob()
+      for (let run = left.shift(); run !== undefined; run = left.shift()) {
+        const missing = membersOf(file.chunks, run.first, run.count).filter(({ firstChunk }) => !sent.has(firstChunk) && !coming.has(firstChunk))
+        await this.#supplyMembers({ entry, priority: 'foreground', supplied: new Set() }, blob, missing)
+      }
+    }
+    await Promise.all(Array.from({ length: READ_AHEAD_REQUESTS }, one)).catch((error: unknown) => {
+      this.#log.debug({ file: file.name, error: asSnapshotterError(error).line }, 'read ahead ended early')
+    })
   }
 
   #failAll (name: string, runs: readonly ChunkRun[], code: Parameters<typeof errnoOf>[0]): void {
@@ -141,6 +192,7 @@ export class Supplier {
       }
       return
     }
+    const blob = await file.blob() // nothing below waits before what is on its way is noted
     const asked = runs.flatMap(({ first, count }) => membersOf(file.chunks, first, count)).filter(({ firstChunk }) => !supplied.has(firstChunk))
     // What another read is fetching comes once; a read does not wait behind a background fetch, it joins at the sources.
     const others = asked.flatMap(({ firstChunk }) => {
@@ -149,17 +201,16 @@ export class Supplier {
     })
     const theirs = new Set(others.map(({ firstChunk }) => firstChunk))
     const mine = asked.filter(({ firstChunk }) => !theirs.has(firstChunk))
-    await Promise.all([this.#supplyMembers(request, mine), ...others.map(async ({ ended }) => await ended)])
+    await Promise.all([this.#supplyMembers(request, blob, mine), ...others.map(async ({ ended }) => await ended)])
     for (const firstChunk of theirs) if (members.sent.has(firstChunk)) supplied.add(firstChunk)
     if (theirs.size > 0) await this.#supply(request, runs)
   }
 
-  async #supplyMembers ({ entry, priority, supplied }: Request, missing: readonly Member[]): Promise<void> {
+  async #supplyMembers ({ entry, priority, supplied }: Request, blob: UnixfsFile, missing: readonly Member[]): Promise<void> {
     if (missing.length === 0) return
     const { all, sent, coming } = entry.members
     for (const { firstChunk } of missing) sent.delete(firstChunk)
     const wanted = new Set(missing.map(({ offset }) => offset))
-    const blob = await entry.file.blob()
     await Promise.all(rangesOf(missing, blob.size).map(async (range) => {
       const inside = all
         .slice(lowerBound(all, range.from), lowerBound(all, range.to))
@@ -191,10 +242,6 @@ export class Supplier {
       window.dropBefore(inside[next]?.offset ?? window.end)
     }
   }
-}
-
-function isUrgent ({ chunks, prefetchBytes }: SuppliedFile, runs: readonly ChunkRun[]): boolean {
-  return prefetchBytes > 0 && runs.every(({ first }) => (chunks[first]?.offset ?? Infinity) < prefetchBytes)
 }
 
 /** The first member that starts at or after `offset`. */

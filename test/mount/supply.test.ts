@@ -185,3 +185,38 @@ test('the prefetch covers the members that end within the marked bytes', () => {
   expect(chunksWithin(chunksOf([10, 20, 30, 40]), 60)).toEqual([{ first: 0, count: 3 }])
   expect(chunksWithin(chunksOf([10, 20, 30, 40]), 0)).toEqual([])
 })
+
+test('reads of one leaf at once bring each member once, under whatever name of the cache they ask', async () => {
+  const lengths = Array.from({ length: 12 }, () => 50_000)
+  const chunks = chunksOf(lengths)
+  const { file, read } = blobOf(600_000, MIB)
+  const { sink, sent } = recordingSink()
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
+  supplier.add(supplied(chunks, async () => file))
+  supplier.add({ ...supplied(chunks, async () => file), name: 'twin' })
+  await Promise.all([supplier.answer('layer', [{ first: 1, count: 1 }]), supplier.answer('twin', [{ first: 2, count: 1 }]), supplier.answer('layer', [{ first: 9, count: 1 }])])
+  expect(sent.map(({ first }) => first).sort((a, b) => a - b)).toEqual(chunks.map((_, at) => at))
+  expect(read()).toBe(600_000)
+  // A cache that lost a chunk gets it again.
+  await supplier.answer('twin', [{ first: 2, count: 1 }])
+  expect(sent.filter(({ first }) => first === 2)).toHaveLength(2)
+})
+
+test('a blob that passes by leaves in the cache what is wanted and was not sent, and goes on unchanged', async () => {
+  const lengths = [1000, 2000, 3000, 4000]
+  const chunks = chunksOf(lengths)
+  const { file } = blobOf(10_000, 700)
+  const { sink, sent } = recordingSink()
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
+  supplier.add(supplied(chunks, async () => file))
+  const passed: Uint8Array[] = []
+  for await (const piece of supplier.feed('cache', file.stream(0, 10_000), (chunk) => chunk !== 1)) passed.push(piece)
+  expect(Buffer.concat(passed)).toEqual(Buffer.from(await file.read(0, 10_000)))
+  expect(sent.map(({ first }) => first)).toEqual([0, 2, 3])
+  expect(sent[1]?.bytes).toBe(Buffer.from(await file.read(3000, 3000)).toString('hex'))
+  for await (const piece of supplier.feed('cache', file.stream(0, 10_000), () => true)) expect(piece.length).toBeGreaterThan(0)
+  expect(sent.map(({ first }) => first)).toEqual([0, 2, 3, 1])
+  supplier.remove('layer')
+  for await (const piece of supplier.feed('cache', file.stream(0, 10_000), () => true)) expect(piece.length).toBeGreaterThan(0)
+  expect(sent).toHaveLength(4)
+})
