@@ -97,6 +97,8 @@ void Control::handleGreeted(uint64_t connection, Frame frame) {
     case FrameType::kSupply: return supply(connection, std::move(frame));
     case FrameType::kFail: return fail(frame);
     case FrameType::kNeed: return need(connection, frame);
+    case FrameType::kEvict: return evict(connection, frame);
+    case FrameType::kUsed: return used(connection, frame);
     case FrameType::kList:
       reader.end();
       return list(connection, frame.id);

@@ -39,6 +39,8 @@ class Control final : public Fetcher {
   void fail(const Frame& frame);
   void need(uint64_t connection, const Frame& frame);
   void checkNeed(uint64_t connection, uint32_t id, const FilePtr& file, Run run);
+  void evict(uint64_t connection, const Frame& frame);
+  void used(uint64_t connection, const Frame& frame);
   void list(uint64_t connection, uint32_t id);
   void settings(const Frame& frame);
 

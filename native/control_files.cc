@@ -1,4 +1,4 @@
-// Control's frames that add and remove files. A file is answered for only after the guardian holds its table: from then on
+// Control's frames that add and remove files, and that keep the cache small. A file is answered for only after the guardian holds its table: from then on
 // it outlives the worker.
 #include "control.hh"
 
@@ -103,4 +103,35 @@ void Control::removeFile(uint64_t connection, const Frame& frame) {
     askGuardian({.kind = LinkKind::kForget, .name = name});
   }
   result(connection, frame.id, 0);
+}
+
+void Control::evict(uint64_t connection, const Frame& frame) {
+  ByteReader reader(frame.body());
+  const FilePtr file = registry_.byName(reader.string());
+  const auto count = reader.number<uint32_t>();
+  std::vector<Run> runs;
+  bool inside = true;
+  for (uint32_t at = 0; at < count; at++) {
+    runs.push_back({reader.number<uint32_t>(), reader.number<uint32_t>()});
+    inside = inside && file != nullptr && static_cast<uint64_t>(runs.back().first) + runs.back().count <= file->table->chunkCount();
+  }
+  reader.end();
+  if (file == nullptr) return result(connection, frame.id, ENOENT, "no such file");
+  if (!inside) return result(connection, frame.id, EINVAL, "no such chunks");
+  suppliers_.add([this, connection, id = frame.id, file, runs = std::move(runs)] {
+    for (const Run& run : runs) {
+      for (uint32_t chunk = run.first; chunk < run.first + run.count; chunk++) file->store->evict(chunk);
+    }
+    result(connection, id, 0);
+  });
+}
+
+void Control::used(uint64_t connection, const Frame& frame) {
+  ByteReader reader(frame.body());
+  const FilePtr file = registry_.byName(reader.string());
+  reader.end();
+  const std::vector<uint8_t> bits = file == nullptr ? std::vector<uint8_t>() : file->store->takeUsed();
+  ByteWriter writer = beginFrame(FrameType::kUsedIs, frame.id);
+  writer.text(std::string_view(reinterpret_cast<const char*>(bits.data()), bits.size()));
+  connections_.post(connection, finishFrame(writer));
 }

@@ -14,7 +14,7 @@ constexpr size_t kFrameHead = 8;                // type, zeros, id
 
 enum class FrameType : uint8_t {
   kHello = 1, kAddFile, kRemoveFile, kList, kNames, kResult, kFetch, kSupply, kFail, kRejected, kStatus, kStatusIs, kSettings,
-  kStop, kNeed, kAddPart
+  kStop, kNeed, kAddPart, kEvict, kUsed, kUsedIs
 };
 
 class ByteReader {

@@ -74,7 +74,7 @@ bool equals(const Sha256& digest, const uint8_t* expected) {
 
 Store::Store(std::string directory, std::shared_ptr<const Table> table, Spare& spare, Counters& counters)
     : directory_(std::move(directory)), table_(std::move(table)), spare_(spare), counters_(counters),
-      states_(table_->chunkCount()), leaves_(table_->chunkCount()) {
+      states_(table_->chunkCount()), leaves_(table_->chunkCount()), used_(table_->chunkCount()) {
   try {
     makeDirectories(directory_, 0700);
   } catch (const Failure& failure) {
@@ -95,6 +95,7 @@ bool Store::read(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out) {
   if (state == kLied || (state == kUnknown && !isHinted(chunk))) return false;
   if (readChecked(chunk, from, length, out)) {
     if (state == kUnknown) states_[chunk] = kGood;
+    if (used_[chunk] == 0) used_[chunk] = 1;  // the line stays shared between readers
     return true;
   }
   distrust(chunk);
@@ -174,8 +175,10 @@ bool Store::keep(uint32_t chunk, const uint8_t* bytes) {
   const ChunkRecord record = table_->chunk(chunk);
   if (!equals(sha256(bytes, record.size), record.sha256)) return false;
   if (record.leaves() > 1 && leaves_[chunk] == nullptr) publishLeaves(chunk, hashLeaves(record, bytes));
+  std::unique_lock writing(writing_[chunk % writing_.size()]);
   const bool stored = writeData(record, bytes) && setHint(chunk, 1);
   const int error = errno;
+  writing.unlock();
   if (!stored || states_[chunk] == kLied) spare_.keep(this, chunk, bytes, record.size);
   if (!stored && !writeFailed_.exchange(true)) {
     logEvent("cannot write to the cache, going on from memory", {{"path", directory_}, {"error", errnoName(error)}});
@@ -186,6 +189,24 @@ bool Store::keep(uint32_t chunk, const uint8_t* bytes) {
   }
   suppliedBytes_ += record.size;
   return true;
+}
+
+// The hint goes first: a reader that finds zeros and no hint has a miss, not a lie.
+void Store::evict(uint32_t chunk) {
+  const ChunkRecord record = table_->chunk(chunk);
+  const std::lock_guard writing(writing_[chunk % writing_.size()]);
+  if (!setHint(chunk, 0)) return;
+  if (states_[chunk] == kGood) states_[chunk] = kUnknown;
+  if (::fallocate(data_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(record.dataOffset), record.size) == 0) return;
+  logEvent("cannot give cache space back", {{"path", directory_}, {"error", errnoName(errno)}});
+}
+
+std::vector<uint8_t> Store::takeUsed() {
+  std::vector<uint8_t> bits((used_.size() + 7) / 8);
+  for (size_t chunk = 0; chunk < used_.size(); chunk++) {
+    if (used_[chunk] != 0 && used_[chunk].exchange(0) != 0) bits[chunk / 8] |= static_cast<uint8_t>(1u << chunk % 8);
+  }
+  return bits;
 }
 
 bool Store::writeData(const ChunkRecord& record, const uint8_t* bytes) {

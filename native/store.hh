@@ -39,6 +39,11 @@ class Store {
   /** Supplied or checked in this process and not found wrong since. */
   bool isGood(uint32_t chunk) const { return states_[chunk] == kGood || spare_.has(this, chunk); }
 
+  /** Gives the chunk's place on the disk back. Whoever reads it meanwhile misses; leaf hashes stay right. */
+  void evict(uint32_t chunk);
+  /** One bit per chunk: read from this cache since the last call. */
+  std::vector<uint8_t> takeUsed();
+
   CacheTotals totals() const;
   uint64_t suppliedBytes() const { return suppliedBytes_; }
 
@@ -64,6 +69,8 @@ class Store {
   Fd present_;
   std::vector<std::atomic<uint8_t>> states_;
   std::vector<std::atomic<Sha256*>> leaves_;  // only of chunks with more than one leaf
+  std::vector<std::atomic<uint8_t>> used_;
+  std::array<std::mutex, 16> writing_;        // a chunk's bytes and its hint change together
   std::array<std::mutex, 16> deriving_;       // 64 readers of a new chunk read it whole once, not 64 times
   std::atomic<uint64_t> suppliedBytes_{0};
   std::atomic<bool> writeFailed_{false};
