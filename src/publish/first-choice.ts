@@ -28,23 +28,31 @@ export class FirstChoice {
     this.#seen.set(path, { headerOffset, type, target, count: (this.#seen.get(path)?.count ?? 0) + 1 })
     for (const parent of ancestors(path)) this.#parents.add(parent)
     const file = target === null ? null : this.#fileOf(target)
-    if (file !== null) this.#links.set(file, [...this.#links.get(file) ?? [], path])
+    if (file === null) return
+    const links = this.#links.get(file)
+    if (links === undefined) this.#links.set(file, [path])
+    else links.push(path)
   }
 
   /** Header offsets, in the order of the list. */
   choose (wanted: readonly string[]): number[] {
     const chosen = new Set<number>()
     const behindLinks = [...this.#parents].some((path) => this.#seen.get(path)?.type === 'symlink')
-    for (const path of behindLinks ? [] : wanted) {
-      for (const need of this.#needs(path) ?? []) chosen.add(this.#seen.get(need)?.headerOffset ?? 0)
+    const files = new Set(behindLinks ? [] : wanted.map((path) => this.#firstNameOf(path))) // each once, whatever it is called
+    for (const file of files) {
+      for (const need of this.#needs(file) ?? []) chosen.add(this.#seen.get(need)?.headerOffset ?? 0)
     }
     return [...chosen]
   }
 
-  /** What must come along, in order; null when the path must not move. */
-  #needs (path: string): string[] | null {
+  #firstNameOf (path: string): string | null {
     const entry = this.#seen.get(path)
-    const file = entry === undefined ? null : entry.target === null ? path : this.#fileOf(entry.target)
+    if (entry === undefined) return null
+    return entry.target === null ? path : this.#fileOf(entry.target)
+  }
+
+  /** What must come along, in order; null when the file must not move. */
+  #needs (file: string | null): string[] | null {
     if (file === null) return null
     const needs: string[] = []
     for (const name of [file, ...this.#links.get(file) ?? []]) {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
-import { MANIFEST_BYTES_MAX, PUBLISH_READ_BYTES } from '../base/limits.ts'
+import { MANIFEST_BYTES_MAX, PUBLISH_ARCHIVE_BYTES_MAX, PUBLISH_READ_BYTES } from '../base/limits.ts'
 import { TAR_BLOCK } from '../layer/tar-header.ts'
 import { describeFile } from '../oci/describe-file.ts'
 import { checkLayoutFile } from '../oci/root-shape.ts'
@@ -35,8 +35,8 @@ const USTAR_AT = 257
 const NAMES_SHOWN = 8
 const WANTED = 'an image archive holds oci-layout and index.json, or manifest.json'
 
-/** @throws NOT_FOUND, NOT_OCI, UNSUPPORTED; `spoolBeside` is a path whose folder takes an inflated archive. */
-export async function openImageSource (path: string, spoolBeside: string): Promise<ImageSource> {
+/** @throws NOT_FOUND, NOT_OCI, UNSUPPORTED, LIMIT_EXCEEDED; `spoolBeside` is a path whose folder takes an inflated archive. */
+export async function openImageSource (path: string, spoolBeside: string, inflatedBytesMax = PUBLISH_ARCHIVE_BYTES_MAX): Promise<ImageSource> {
   if (/^[a-z]+:\/\//.test(path)) {
     throw new SnapshotterError('UNSUPPORTED', `${path}: publish reads OCI layouts, OCI archives and docker archives`)
   }
@@ -45,7 +45,7 @@ export async function openImageSource (path: string, spoolBeside: string): Promi
   })
   if (facts.isDirectory()) return await openLayout(path)
   if (!facts.isFile()) throw new SnapshotterError('NOT_OCI', `${path} is neither a file nor a directory`)
-  return await openArchive(path, spoolBeside)
+  return await openArchive(path, spoolBeside, inflatedBytesMax)
 }
 
 async function openLayout (path: string): Promise<ImageSource> {
@@ -66,8 +66,8 @@ async function openLayout (path: string): Promise<ImageSource> {
   return { kind: 'OCI layout', name: path, layoutFile, index, blob, close: async () => {} }
 }
 
-async function openArchive (path: string, spoolBeside: string): Promise<ImageSource> {
-  const file = await plainFile(path, spoolBeside)
+async function openArchive (path: string, spoolBeside: string, inflatedBytesMax: number): Promise<ImageSource> {
+  const file = await plainFile(path, spoolBeside, inflatedBytesMax)
   try {
     const { size } = await file.stat()
     await refuseUnlessTar(path, file, size)
@@ -85,7 +85,7 @@ async function openArchive (path: string, spoolBeside: string): Promise<ImageSou
 }
 
 /** The archive itself, or what it inflates to. */
-async function plainFile (path: string, spoolBeside: string): Promise<FileHandle> {
+async function plainFile (path: string, spoolBeside: string, inflatedBytesMax: number): Promise<FileHandle> {
   const file = await open(path)
   const head = Buffer.alloc(GZIP.byteLength)
   await file.read(head, 0, head.byteLength, 0)
@@ -93,7 +93,12 @@ async function plainFile (path: string, spoolBeside: string): Promise<FileHandle
   const inflated = await openNameless(spoolBeside)
   try {
     const write = async (pieces: AsyncIterable<Buffer>): Promise<void> => {
-      for await (const piece of pieces) await inflated.writeFile(piece)
+      let bytes = 0
+      for await (const piece of pieces) {
+        bytes += piece.byteLength
+        if (bytes > inflatedBytesMax) throw new SnapshotterError('LIMIT_EXCEEDED', `${path} inflates to more than ${inflatedBytesMax} bytes`)
+        await inflated.writeFile(piece)
+      }
     }
     await pipeline(file.createReadStream({ start: 0 }), createGunzip({ chunkSize: PUBLISH_READ_BYTES }), write)
   } catch (cause) {

@@ -110,13 +110,19 @@ async function keep (source: ImageSource, graph: ImageGraph, image: GraphImage, 
       const key = `${layer.blob.digest} ${layer.diffId} ${layer.tocDigest ?? ''}`
       if (proven.has(key)) continue
       proven.add(key)
-      // zstd is kept unread: we cannot inflate it, and whoever runs the image will say so.
-      if (compressionOf(layer.mediaType, layer.blob.digest) !== 'zstd') await proveInCar(car, layer, options)
-      options.report({ event: 'end', item: layer.blob.digest, text: layer.tocDigest === null ? 'kept' : 'kept, lazy' })
+      const readable = compressionOf(layer.mediaType, layer.blob.digest) !== 'zstd'
+      if (readable) await proveInCar(car, layer, options)
+      else options.report({ event: 'note', text: zstdWarning(layer.blob.digest) })
+      options.report({ event: 'end', item: layer.blob.digest, text: !readable ? 'kept unread' : layer.tocDigest === null ? 'kept' : 'kept, lazy' })
     }
   }
   const root = await layout.finish(source.layoutFile, source.index)
   return { root, nerdctl: null, manifestDigest: image.descriptor.digest, indexDigest: image.indexDigest, layers: keptLayers(image, layout) }
+}
+
+function zstdWarning (digest: Digest): string {
+  return `WARNING: layer ${digest} is compressed with zstd: kept unread and unproven, and ipfs-snapshotter cannot run the image yet ` +
+    '(pull answers MEDIA_TYPE_UNSUPPORTED); recompress it with gzip, or give it to clients that read zstd'
 }
 
 /** The image's layers that the source holds, as they are. */

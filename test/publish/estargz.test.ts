@@ -13,6 +13,8 @@ import { entry, gnuLong, tar } from '../layer/tar-writer.ts'
 import { writeDockerImage } from './docker-image.ts'
 import { memberContents } from './member-contents.ts'
 import { blobOf, inFolder, jsonOf, publishTo, readLayout, sha256 } from './published.ts'
+import { FirstChoice } from '../../src/publish/first-choice.ts'
+import type { PlacedEntry } from '../../src/publish/tar-entries.ts'
 
 interface TocEntry {
   name: string, type: string, size?: number, offset?: number, chunkOffset?: number, chunkSize?: number, chunkDigest?: string, digest?: string,
@@ -65,6 +67,16 @@ describe('order', () => {
 
     expect(made.names[0]).toBe(NO_LANDMARK)
     expect(await treeOf(made)).toEqual(await sourceTree(tar(...entries)))
+  })
+
+  test('takes a file of 30,000 names once, however many of them are wanted', () => {
+    const names = Array.from({ length: 30_000 }, (_, at) => `name-${at}`)
+    const choice = new FirstChoice()
+    for (const [at, path] of names.entries()) {
+      choice.see(path, { ...placed, headerOffset: at * 512, type: at === 0 ? 'file' : 'hardlink', linkTarget: at === 0 ? '' : 'name-0' })
+    }
+
+    expect(choice.choose([...names].reverse())).toEqual(names.map((_, at) => at * 512))
   })
 
   test('keeps the landmark of an eStargz source where it is, unless a list says otherwise', async () => {
@@ -204,4 +216,9 @@ async function treeOf (made: Made): Promise<ReturnType<typeof flatten>> {
 /** The tree that the plain source unpacks to, by the reader's own tar walk. */
 async function sourceTree (source: Buffer): Promise<ReturnType<typeof flatten>> {
   return (await indexTar(source)).flat
+}
+
+const placed: PlacedEntry = {
+  path: '', type: 'file', mode: 0o644, uid: 0, gid: 0, mtimeSeconds: 0, mtimeNanoseconds: 0, size: 0, deviceMajor: 0, deviceMinor: 0,
+  linkTarget: '', xattrs: new Map(), userName: '', groupName: '', headerOffset: 0, dataOffset: 0, dataSize: 0
 }

@@ -46,6 +46,18 @@ describe.each([...PLAIN, ...ESTARGZ, ...ZSTD])('%s, kept', (file) => {
   }))
 })
 
+test.each([
+  ['zstd.oci.tar', 2], ['umoci-gzip.oci.tar', 0]
+])('says of kept %s how many layers no pull of ours reads: %d', async (file, count) => inFolder(async (folder) => {
+  const warnings: string[] = []
+  await publishTo(join(folder, 'image.car'), join(images, file), {
+    format: 'keep', report: (event) => { if (event.event === 'note' && event.text.startsWith('WARNING: ')) warnings.push(event.text) }
+  })
+
+  expect(warnings).toHaveLength(count)
+  for (const text of warnings) expect(text).toMatch(/^WARNING: layer sha256:[0-9a-f]{64} is compressed with zstd.* MEDIA_TYPE_UNSUPPORTED/)
+}))
+
 describe.each([...PLAIN, ...ESTARGZ])('%s, as estargz', (file) => {
   test('names on IPFS whatever a descriptor names, and its layers are what their digests say', async () => inFolder(async (folder) => {
     const car = join(folder, 'image.car')

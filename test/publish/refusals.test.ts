@@ -5,6 +5,7 @@ import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from '@jest/globals'
+import { openImageSource } from '../../src/publish/image-source.ts'
 import type { PublishOptions } from '../../src/publish/publish.ts'
 import { lineOf } from '../layer/errors.ts'
 import { entry, tar } from '../layer/tar-writer.ts'
@@ -181,6 +182,17 @@ const TOC = 'b091b24b90a4ad1e4d2d4fc4105f5b964be5ab7a8c752e288c7c15ba5c12d8d9'
 const LAYER = '05655ba5048b511de02521c0383028f845fc445bc80e0869c650bdd3b146a407'
 const MANIFEST = 'b90eb51f7ae9ab92bebb74f7a0ed1495776e6db650c7050cdb8759d96861758e'
 const CONFIG = '61b0b4a22fcf7ad3ff9372d023ae807dd207cf9c5bf15aee78c0f783863d62e8'
+
+test('stops inflating an archive at the limit and leaves nothing of it', async () => inFolder(async (folder) => {
+  const source = join(folder, 'image.tar.gz')
+  const archive = tar(entry('oci-layout', { data: '{"imageLayoutVersion":"1.0.0"}' }), entry('big', { data: Buffer.alloc(100_000) }))
+  await writeFile(source, gzipSync(archive))
+
+  expect(await lineOf(openImageSource(source, join(folder, 'image.car'), archive.byteLength - 1)))
+    .toMatch(/^LIMIT_EXCEEDED: .*image\.tar\.gz inflates to more than \d+ bytes$/)
+  expect(await lineOf(openImageSource(source, join(folder, 'image.car'), archive.byteLength))).toMatch(/^NOT_OCI: .* is a tar archive with /)
+  expect(await namesIn(folder)).toEqual(['image.tar.gz'])
+}))
 
 async function refuses (prepare: (folder: string) => Promise<string>, line: RegExp, more: Partial<PublishOptions> = {}): Promise<void> {
   await inFolder(async (folder) => await inFolder(async (out) => {
