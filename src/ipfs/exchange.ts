@@ -14,6 +14,7 @@ import { type BlockKey, keyOf } from './block-key.ts'
 import type { BlockSource, CarTarget, Need, WantList } from './block-source.ts'
 import { fetchFromSources, type Sleep, type Time } from './failover.ts'
 import { ForegroundGate } from './foreground-gate.ts'
+import { Gathering } from './gathering.ts'
 import { HedgeBudget } from './hedges.ts'
 
 const DAG_PB_LINKS_FIRST = 0x12 // the first byte of every canonical node that has links
@@ -119,6 +120,11 @@ export class Job implements WantList {
     this.add(want, need)
   }
 
+  /** Takes over all of another job that has not begun. */
+  absorb (other: Job): void {
+    for (const { want, need } of other.#missing.values()) this.takeOver(want, need)
+  }
+
   accept (key: BlockKey, bytes: VerifiedBytes): void {
     const want = this.#missing.get(key)?.want
     if (want === undefined) return
@@ -180,6 +186,7 @@ export class Exchange {
   readonly #sources: readonly BlockSource[]
   readonly #time: Time
   readonly #gate: ForegroundGate
+  readonly #gathering = new Gathering((job) => { this.#run(job) })
   readonly #wants = new Map<BlockKey, Want>()
   readonly #nodes = new BlockCache(NODE_CACHE_BYTES)
   readonly #leaves = new BlockCache(LEAF_CACHE_BYTES)
@@ -228,7 +235,10 @@ export class Exchange {
   }
 
   start (job: Job): void {
-    if (job.size === 0) return
+    if (job.size > 0) this.#gathering.add(job)
+  }
+
+  #run (job: Job): void {
     const waits = { signal: job.controller.signal, priority: job.priority }
     const leave = job.priority === 'foreground' ? this.#gate.enter() : () => {}
     const run = fetchFromSources(this.#sources, job, job.attempts, waits, this.#time)
@@ -242,6 +252,7 @@ export class Exchange {
   }
 
   async close (): Promise<void> {
+    for (const job of this.#gathering.clear()) job.fail(new SnapshotterError('CANCELLED', 'the block service was closed'))
     for (const job of this.#running.keys()) job.controller.abort(new SnapshotterError('CANCELLED', 'the block service was closed'))
     await Promise.all(this.#running.values())
     this.#nodes.clear()

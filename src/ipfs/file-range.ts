@@ -2,7 +2,7 @@
 // bytes, a single block alone), and hands out the range's pieces in order. Sizes are checked wherever a child arrives.
 import type { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
-import { DAG_DEPTH_MAX, RANGE_BLOCKS_MAX } from '../base/limits.ts'
+import { DAG_DEPTH_MAX, RANGE_BLOCKS_MAX, RANGE_GAP_BYTES } from '../base/limits.ts'
 import { CODE_DAG_PB } from '../verify/cid.ts'
 import { type VerifiedBytes, verifiedPart } from '../verify/verified-bytes.ts'
 import type { Need } from './block-source.ts'
@@ -12,8 +12,6 @@ import { needsBelow, rangePlan } from './file-needs.ts'
 import type { Exchange, JobPlan } from './exchange.ts'
 import { Session } from './session.ts'
 import { decodeFileNode, type FileNode } from './unixfs-node.ts'
-
-const RUN_GAP_BYTES = 256 * 1024 // bytes sent twice cost less than another request
 
 export interface FileRoot {
   readonly cid: CID
@@ -116,7 +114,7 @@ export class FileRange {
         joined.push(need)
         continue
       }
-      if (need.from - end > RUN_GAP_BYTES) runs.push([])
+      if (need.from - end > RANGE_GAP_BYTES) runs.push([])
       runs.at(-1)?.push(need)
       end = need.to
     }

@@ -86,7 +86,12 @@ maybe('HTTP/2', () => {
 
   test.each<[string, Meddle]>([
     ['GOAWAY after the answers', (_response, session, requests) => { if (requests === 3) session.goaway(0); return false }],
-    ['GOAWAY instead of an answer', (_response, session, requests) => { if (requests === 3) session.goaway(1); return requests === 3 && (session.destroy(), true) }],
+    ['GOAWAY instead of an answer', (_response, session, requests) => {
+      if (requests !== 3) return false
+      session.goaway(1)
+      session.destroy()
+      return true
+    }],
     ['one stream reset', (response, _session, requests) => { if (requests === 3) response.stream.close(2); return requests === 3 }],
     ['a stream refused', (response, _session, requests) => { if (requests === 3) response.stream.close(7); return requests === 3 }],
     ['the connection cut', (_response, session, requests) => { if (requests === 3) session.socket.destroy(); return requests === 3 }]

@@ -116,3 +116,50 @@ test('a read into memory is bounded, a stream is not', async () => {
   expect((await failureOf(file.read(-1, 5))).code).toBe('INVALID_ARGUMENT')
   expect((await failureOf(file.read(0, NaN))).code).toBe('INVALID_ARGUMENT')
 })
+
+describe('readers who miss neighbours of each other at once', () => {
+  const LEAF = 1 << 20
+  const setUp = async () => {
+    const content = vectorContent(12 * LEAF)
+    const { blocks, root } = await importVector(content, 'unixfs-v1-2025')
+    const gateway = await gatewayOf(blocks, { delayMs: 20 })
+    const over = serviceOver([gateway])
+    const file = await over.openFile(root)
+    const readsRight = async (leaf: number): Promise<boolean> =>
+      Buffer.from(await file.read(leaf * LEAF + 5, 300)).equals(content.subarray(leaf * LEAF + 5, leaf * LEAF + 305))
+    return { gateway, over, file, readsRight }
+  }
+
+  test('share one request, in which nobody else\'s leaves come', async () => {
+    const { gateway, readsRight } = await setUp()
+    expect(await Promise.all([5, 3, 4, 9].map(readsRight))).toEqual([true, true, true, true])
+    expect(gateway.requests.slice(1).map(({ format, query }) => [format, query.get('entity-bytes')])).toEqual([
+      ['car', `${3 * LEAF + 5}:${5 * LEAF + 304}`], ['raw', null]
+    ])
+  })
+
+  test('also when one comes a moment later', async () => {
+    const { gateway, readsRight } = await setUp()
+    const first = readsRight(0)
+    await new Promise((resolve) => { setImmediate(() => { setImmediate(resolve) }) })
+    expect(await Promise.all([first, readsRight(2), readsRight(3)])).toEqual([true, true, true])
+    expect(gateway.requests.length).toBe(3)
+  })
+
+  test('lose nothing when the first of them leaves', async () => {
+    const { file, readsRight } = await setUp()
+    const leaving = new AbortController()
+    const left = file.read(6 * LEAF, 10, { signal: leaving.signal })
+    const stayed = readsRight(7)
+    leaving.abort(new Error('enough'))
+    await expect(left).rejects.toThrow('enough')
+    expect(await stayed).toBe(true)
+  })
+
+  test('hear of it when the service closes before anything was asked', async () => {
+    const { over, file } = await setUp()
+    const reading = failureOf(file.read(0, 10))
+    await over.close()
+    expect((await reading).line).toBe('CANCELLED: the block service was closed')
+  })
+})
