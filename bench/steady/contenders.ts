@@ -1,8 +1,10 @@
 // What is measured: our drivers, bare and below overlayfs; the same tree unpacked on the disk's own filesystem below
-// overlayfs; and the same tree as mkfs.erofs makes it. Each can be mounted in a state of caches:
-//   first  nothing is here, all comes from the gateway
-//   disk   the bytes are on the disk, none of them in the page cache
-//   cold   a fresh mount whose backing bytes are in the page cache
+// overlayfs; and the same tree as mkfs.erofs makes it. Each is measured in states of caches, some of them on one mount:
+//   first    nothing is here, all comes from the gateway
+//   restart  a fresh mount, its bytes in the cache: what a new worker believes of them it has to prove again
+//   cold     names, attributes and pages of the mount are dropped; the file that backs it is in the page cache
+//   disk     and that file is not either
+//   warm     the second pass of the last one
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DriverName } from '../../src/mount/driver.ts'
@@ -11,17 +13,20 @@ import { run } from '../demo/run.ts'
 import type { LazyPlane } from './lazy-plane.ts'
 import type { SteadyTree } from './tree.ts'
 
-export type State = 'first' | 'disk' | 'cold'
+export type State = 'first' | 'restart' | 'cold' | 'disk'
 
 export interface Contender {
   readonly name: string
-  readonly states: readonly State[]
-  /** Where the tree is then. */
+  /** What is measured on one mount, in this order; then it is mounted anew for the next list. */
+  readonly mounts: ReadonlyArray<readonly State[]>
+  /** Returns where the tree is. */
   readonly mount: (state: State) => Promise<string>
+  /** Of the mounted tree. */
+  readonly enter: (state: State) => Promise<void>
   readonly unmount: () => Promise<void>
 }
 
-export interface Parts {
+interface Parts {
   readonly folder: string
   readonly tree: SteadyTree
   readonly lazy: LazyPlane
@@ -33,18 +38,17 @@ export interface Parts {
 
 export function contenders (parts: Parts): Contender[] {
   const { tree, lazy: { native } } = parts
+  const folder = join(parts.folder, 'unpacked')
   return [
     ours(parts, 'erofs', false),
     ours(parts, 'erofs', true),
     ours(parts, 'erofs-loop', false),
     {
       name: 'overlay on unpacked',
-      states: ['disk'],
-      mount: async () => {
-        await forget(parts.measure, tree.rootfs)
-        return await mountOverlay(native, tree.rootfs, join(parts.folder, 'unpacked'))
-      },
-      unmount: async () => { await native.run(['umount', join(parts.folder, 'unpacked', 'merged')]) }
+      mounts: [['disk']],
+      mount: async () => await mountOverlay(native, tree.rootfs, folder),
+      enter: async () => { await chill(parts.measure, tree.rootfs) },
+      unmount: async () => { await native.run(['umount', join(folder, 'merged')]) }
     },
     plainErofs(parts, false),
     plainErofs(parts, true)
@@ -58,13 +62,16 @@ function ours (parts: Parts, driver: DriverName, overlaid: boolean): Contender {
   let fresh: string | null = null
   return {
     name: `ours ${driver}${overlaid ? ' + overlay' : ''}`,
-    states: overlaid ? ['cold'] : ['first', 'disk', 'cold'],
+    mounts: overlaid ? [['restart', 'cold']] : [['first'], ['restart', 'cold', 'disk']],
     mount: async (state) => {
       fresh = state === 'first' ? lazy.newCache() : null
-      if (state === 'disk') await forget(measure, join(filled, 'data'))
-      if (state === 'cold') await run(measure, ['remember', join(filled, 'data')])
       await lazy.mount(driver, fresh ?? filled, target)
       return overlaid ? await mountOverlay(lazy.native, target, folder) : target
+    },
+    enter: async (state) => {
+      if (state === 'cold' || state === 'disk') await chill(measure, target)
+      if (state === 'disk') await run(measure, ['forget', join(filled, 'data')])
+      else if (state !== 'first') await run(measure, ['remember', join(filled, 'data')])
     },
     unmount: async () => {
       if (overlaid) await lazy.native.run(['umount', join(folder, 'merged')])
@@ -79,13 +86,15 @@ function plainErofs ({ folder, tree, lazy: { native }, measure }: Parts, overlai
   const target = join(scratch, 'mount')
   return {
     name: overlaid ? 'plain EROFS + overlay' : 'plain EROFS',
-    states: overlaid ? ['cold'] : ['disk', 'cold'],
-    mount: async (state) => {
+    mounts: overlaid ? [['cold']] : [['cold', 'disk']],
+    mount: async () => {
       await mkdir(target, { recursive: true })
-      if (state === 'disk') await forget(measure, tree.erofs)
-      else await run(measure, ['remember', tree.erofs])
       await native.run(['mount-erofs', tree.erofs, target])
       return overlaid ? await mountOverlay(native, target, scratch) : target
+    },
+    enter: async (state) => {
+      await chill(measure, target)
+      await run(measure, [state === 'disk' ? 'forget' : 'remember', tree.erofs])
     },
     unmount: async () => {
       if (overlaid) await native.run(['umount', join(scratch, 'merged')])
@@ -101,8 +110,8 @@ async function mountOverlay (native: NativeProgram, lower: string, folder: strin
   return merged
 }
 
-/** The pages of files are dropped one by one, names and attributes by the kernel's own switch: only those, of all filesystems. */
-async function forget (measure: string, path: string): Promise<void> {
+/** The pages of files are dropped one by one, names and attributes by the kernel's own switch: only those, but of all filesystems. */
+async function chill (measure: string, path: string): Promise<void> {
   await run(measure, ['forget', path], { timeoutMs: 300_000 })
   await writeFile('/proc/sys/vm/drop_caches', '2')
 }

@@ -11,7 +11,7 @@ import { LazyPlane } from './lazy-plane.ts'
 import { steadyTree } from './tree.ts'
 import { buildMeasure, type Metric, METRICS, type Passes, runWorkloads } from './workloads.ts'
 
-/** contender → state (first, disk, cold, warm) → metric → values of all runs. */
+/** contender → state → metric → values of all runs. */
 type Samples = Map<string, Map<string, Map<string, number[]>>>
 
 interface Row {
@@ -50,9 +50,9 @@ async function runSteady (context: BenchContext): Promise<PartResult> {
   for (let run = 0; run < context.runs; run++) {
     say(`steady: run ${run + 1} of ${context.runs}`)
     for (const contender of shuffled(all, random)) {
-      for (const state of contender.states) {
+      for (const states of contender.mounts) {
         if (signal.aborted) throw new Error('stopped')
-        await sample(samples, contender, state, async (root) => await runWorkloads(measure, root, tree))
+        await sample(samples, contender, states, async (root) => await runWorkloads(measure, root, tree))
       }
     }
   }
@@ -67,12 +67,17 @@ async function runSteady (context: BenchContext): Promise<PartResult> {
   }
 }
 
-async function sample (samples: Samples, contender: Contender, state: State, workloads: (root: string) => Promise<Passes>): Promise<void> {
-  const root = await contender.mount(state)
+async function sample (
+  samples: Samples, contender: Contender, states: readonly State[], workloads: (root: string) => Promise<Passes>
+): Promise<void> {
+  const root = await contender.mount(states[0] ?? 'cold')
   try {
-    const { here, warm } = await workloads(root)
-    note(samples, contender.name, state, here)
-    if (state === contender.states.at(-1)) note(samples, contender.name, 'warm', warm)
+    for (const state of states) {
+      await contender.enter(state)
+      const { here, warm } = await workloads(root)
+      note(samples, contender.name, state, here)
+      if (states === contender.mounts.at(-1) && state === states.at(-1)) note(samples, contender.name, 'warm', warm)
+    }
   } finally {
     await contender.unmount()
   }
@@ -109,7 +114,7 @@ function rowsOf (samples: Samples): Row[] {
   })))
 }
 
-const STATES = ['first', 'disk', 'cold', 'warm']
+const STATES = ['first', 'disk', 'restart', 'cold', 'warm']
 
 function tableOf ({ key, label, unit }: Metric, rows: readonly Row[]): Table {
   const chosen = rows.filter(({ metric }) => metric === key).sort((a, b) => STATES.indexOf(a.state) - STATES.indexOf(b.state))

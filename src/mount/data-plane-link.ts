@@ -66,7 +66,7 @@ export class DataPlaneLink {
   async #dialForEver (): Promise<void> {
     for (let tries = 0; !this.#closing.signal.aborted; tries++) {
       if (await this.#converse()) tries = 0
-      if (this.#refused && !this.#closing.signal.aborted) await this.#options.onRefused()
+      if (this.#refused) await this.#options.onRefused()
       const pause = DATA_PLANE_RECONNECT_MS * Math.min(tries, SLOWEST_TRIES)
       await delay(pause, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {})
     }

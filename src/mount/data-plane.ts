@@ -7,7 +7,7 @@ import { DATA_PLANE_DEADLINE_MS, SUPPLY_BYTES_IN_FLIGHT, TABLE_PART_BYTES } from
 import { silentLog, type Log } from '../base/log.ts'
 import { DataPlaneLink, type Hello } from './data-plane-link.ts'
 import type { DataPlaneStatus } from './data-plane-status.ts'
-import { BodyReader, encodeFrame, FRAME, type Frame, text, u32 } from './frames.ts'
+import { BodyReader, chunkRuns, encodeFrame, FRAME, type Frame, text, u32 } from './frames.ts'
 import { GuardianKeeper } from './guardian-keeper.ts'
 import type { NativeProgram } from './native-program.ts'
 import { OutstandingChunks } from './outstanding-chunks.ts'
@@ -243,7 +243,7 @@ export class DataPlane {
   #onFetchFrame (frame: Frame): void {
     const body = new BodyReader(frame.body)
     const name = body.text()
-    const runs = Array.from({ length: body.u32() }, () => ({ first: body.u32(), count: body.u32() }))
+    const runs = chunkRuns(body)
     const fresh = this.#outstanding.begin(name, runs)
     if (fresh.length === 0 || this.#fetchHandler === null) return
     const work = this.#fetchHandler(name, fresh, { background: frame.id !== 0 })

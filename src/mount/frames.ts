@@ -1,7 +1,7 @@
 // Frames of docs/PROTOCOL.md: encoding, and cutting a byte stream into them. A frame that breaks the format throws
 // DATA_PLANE_DOWN: the connection is then closed and made anew.
 import { SnapshotterError } from '../base/errors.ts'
-import { FRAME_BYTES_MAX } from '../base/limits.ts'
+import { FRAME_BYTES_MAX, TABLE_CHUNKS_MAX } from '../base/limits.ts'
 
 export const PROTOCOL_VERSION = 1
 
@@ -70,6 +70,16 @@ export class BodyReader {
     this.#rest = this.#rest.subarray(count)
     return part
   }
+}
+
+/** Runs of chunks of a FETCH. @throws DATA_PLANE_DOWN when they lie outside every table: nothing may be built from them. */
+export function chunkRuns (body: BodyReader): Array<{ first: number, count: number }> {
+  const runs = Array.from({ length: body.u32() }, () => ({ first: body.u32(), count: body.u32() }))
+  for (const { first, count } of runs) {
+    if (first + count > TABLE_CHUNKS_MAX) throw broken(`chunks ${first} to ${first + count}`)
+  }
+  if (runs.reduce((sum, { count }) => sum + count, 0) > TABLE_CHUNKS_MAX) throw broken('more chunks than a table has')
+  return runs
 }
 
 export class FrameParser {

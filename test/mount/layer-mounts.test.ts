@@ -9,6 +9,7 @@ import { LayerStore } from '../../src/cache/layer-store.ts'
 import { Seal } from '../../src/cache/seal.ts'
 import { erofsDriver } from '../../src/mount/erofs-drivers.ts'
 import { LayerMounts } from '../../src/mount/layer-mounts.ts'
+import { remountAll } from '../../src/mount/remount.ts'
 import { Supplier } from '../../src/mount/supply.ts'
 import { digestOf } from '../../src/verify/digest.ts'
 import { MemoryBlocks } from '../fakes/memory-blocks.ts'
@@ -102,6 +103,27 @@ suite.each(['estargz-64k.oci.tar', 'umoci-gzip.oci.tar'])('layers of %s', (image
     expect([...mounts.layers()]).toEqual([])
     expect(await fixture.plane.list()).toEqual([])
     await mounts.mount({ layer, lowers: [], blocks }, target)
+    expect(await differences()).toEqual([])
+  })
+
+  test('a layer is mounted again after its guardian was killed; one that was unmounted meanwhile is not', async () => {
+    const second = join(fixture.state, 'second')
+    mkdirSync(second)
+    await mounts.mount({ layer, lowers: [], blocks }, target)
+    await mounts.mount({ layer, lowers: [], blocks }, second)
+    const restored = new Promise<undefined>((resolve) => {
+      fixture.plane.onReplaced(() => {
+        void mounts.unmount(second).then(async () => { await remountAll(mounts, silentLog) }).then(() => { resolve(undefined) })
+      })
+    })
+    const start = performance.now()
+    process.kill(fixture.plane.worker?.guardianPid ?? 0, 'SIGKILL')
+    await restored
+    process.stdout.write(`guardian killed: its layer was mounted again after ${(performance.now() - start).toFixed(0)} ms\n`)
+    expect(mountsBelow(target)).toEqual([target])
+    expect(mountsBelow(second)).toEqual([])
+    expect(await fixture.plane.list()).toHaveLength(1)
+    await mounts.check(target)
     expect(await differences()).toEqual([])
   })
 
