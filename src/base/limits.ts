@@ -168,7 +168,6 @@ export const SUPPLY_BYTES_IN_FLIGHT = 32 * MiB // supplied and not yet acknowled
 export const DATA_PLANE_DEADLINE_MS = 30_000 // of one request to the worker, reconnecting included
 export const DATA_PLANE_RECONNECT_MS = 20 // a worker is replaced within about as much
 export const TABLE_CHUNKS_MAX = 6_710_000 // 80 bytes each in the 512 MiB that the worker takes as a table
-export const TABLE_CHUNKS_MAX = 6_710_000 // 80 bytes each in the 512 MiB that the worker takes as a table
 export const GUARDIAN_PAUSE_MS_FIRST = 1_000 // between tries to start one anew; then twice as long
 export const GUARDIAN_PAUSE_MS_MAX = 60_000 // a machine that recovers is used within this
 export const REMOUNT_TRIES = 5 // of one layer after a guardian was replaced
