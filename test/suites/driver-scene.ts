@@ -18,6 +18,10 @@ type Readable = Pick<OpenedLayer, 'index'> & { readonly bytesAt: (offset: number
 
 export class DriverScene {
   readonly fixture: DataPlaneFixture
+  /** Awaited before each chunk is supplied. */
+  pace: () => Promise<void> = async () => {}
+  /** Chunks asked for, once for each time. */
+  asked = 0
   readonly #drivers: ReadonlyMap<DriverName, MountDriver>
   readonly #supplied = new Map<string, { readonly chunks: readonly PlacedChunk[], readonly layer: Readable }>()
   #mounts = 0
@@ -29,8 +33,10 @@ export class DriverScene {
     this.#drivers = new Map([erofsDriver(parts), erofsLoopDriver(parts), fuseDriver(parts)].map((driver) => [driver.name, driver]))
     fixture.plane.onFetch(async (file, runs) => {
       const { chunks, layer } = this.#supplied.get(file) ?? { chunks: [], layer: null }
+      this.asked += runs.reduce((sum, { count }) => sum + count, 0)
       for (const chunk of runs.flatMap(({ first, count }) => Array.from({ length: count }, (_, at) => first + at))) {
         const { dataOffset = 0, size = 0 } = chunks[chunk] ?? {}
+        await this.pace()
         await fixture.plane.supply(file, 'raw', chunk, 1, layer?.bytesAt(dataOffset, size) ?? Buffer.alloc(0))
       }
     })
@@ -51,6 +57,10 @@ export class DriverScene {
     await driver.mount({ index: layer.index, layout, chunks, digest: digestBytes(digestOf(Buffer.from(target))), cacheFolder: `${target}-cache` }, target)
     this.#mounted.push({ driver, target })
     return target
+  }
+
+  get drivers (): MountDriver[] {
+    return [...this.#drivers.values()]
   }
 
   /** Everything mounted so far, overlays first. */
