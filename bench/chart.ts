@@ -52,7 +52,10 @@ export function renderChart ({ title, axis, groups, mark }: BarChart): string {
     }
     y += GAP
   }
-  if (mark !== undefined) parts.push(line(x(mark.at), top, x(mark.at), height - 30, '#b00020'), text(x(mark.at) + 4, top - 4, mark.label, 'font-size="10" fill="#b00020"'))
+  if (mark !== undefined) {
+    const at = x(mark.at)
+    parts.push(line(at, top, at, height - 30, '#b00020'), text(at + 4, top - 4, mark.label, 'font-size="10" fill="#b00020"'))
+  }
   const width = LEFT + WIDTH + RIGHT
   return [`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" role="img">`,
     `<title>${escaped(title)}</title>`, `<rect width="${width}" height="${height}" fill="#fff"/>`, ...parts, '</svg>', ''].join('\n')
@@ -62,7 +65,8 @@ function legend (series: readonly string[]): string[] {
   return series.flatMap((name, at) => {
     const left = LEFT + (at % 4) * 160
     const y = TOP + Math.floor(at / 4) * LEGEND_ROW
-    return [`<rect x="${left}" y="${y - 10}" width="10" height="10" fill="${COLOURS[at % COLOURS.length] ?? '#000'}"/>`, text(left + 15, y, name, 'font-size="12"')]
+    const colour = COLOURS[at % COLOURS.length] ?? '#000'
+    return [`<rect x="${left}" y="${y - 10}" width="10" height="10" fill="${colour}"/>`, text(left + 15, y, name, 'font-size="12"')]
   })
 }
 

@@ -2,14 +2,17 @@
 // that fails says so and the others go on; nothing stays behind, also after SIGINT.
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { loadavg, tmpdir } from 'node:os'
+import { loadavg } from 'node:os'
 import { join, resolve } from 'node:path'
 import { renderChart } from './chart.ts'
 import { Cleanup } from './demo/cleanup.ts'
 import { machineFacts } from './machine-facts.ts'
 import { type Options, parseOptions, USAGE } from './options.ts'
 import type { BenchContext, Part, PartResult } from './part.ts'
+import { sweep } from './sweep.ts'
 import { renderTable } from './table.ts'
+
+const SCRATCH = '/var/tmp' // a disk, also where /tmp is memory
 
 const say = (text: string): void => { process.stdout.write(`${text}\n`) }
 
@@ -24,7 +27,7 @@ async function runParts (options: Options, context: Omit<BenchContext, 'cleanup'
     try {
       results[name] = await part.run({ ...context, cleanup })
     } catch (error) {
-      say(`${name} FAILED: ${error instanceof Error ? error.message : String(error)}`)
+      if (!context.signal.aborted) say(`${name} FAILED: ${error instanceof Error ? error.message : String(error)}`)
       process.exitCode = 1
     } finally {
       await cleanup.run()
@@ -48,16 +51,20 @@ async function writeResults (out: string, stamp: string, facts: object, results:
   }
 }
 
+const STOP_MS_MAX = 60_000
 const running = new Set<Cleanup>()
 const stop = new AbortController()
+/** Parts end at their next step and take down what they started; one that does not is overtaken. */
 const onSignal = (): void => {
   if (stop.signal.aborted) return
   say('stopping: taking down what was started')
   stop.abort()
-  void (async () => {
-    for (const cleanup of running) await cleanup.run()
-    process.exit(130)
-  })()
+  setTimeout(() => {
+    void (async () => {
+      for (const cleanup of [...running].reverse()) await cleanup.run()
+      process.exit(130)
+    })()
+  }, STOP_MS_MAX).unref()
 }
 
 let options: Options
@@ -78,11 +85,15 @@ const stamp = now.toISOString().replace(/[-:]|\.\d+/g, '')
 const out = resolve(options.out)
 const always = new Cleanup()
 running.add(always)
-const scratch = await mkdtemp(join(tmpdir(), 'ipfs-snapshotter-bench-'))
-always.add(`remove ${scratch}`, async () => { await rm(scratch, { recursive: true, force: true }) })
+const scratch = await mkdtemp(join(SCRATCH, 'ipfs-bench-'))
+always.add(`remove ${scratch}`, async () => {
+  for (const left of await sweep(scratch)) say(`left behind and swept: ${left}`)
+  await rm(scratch, { recursive: true, force: true })
+})
 process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
 
-say(`${facts.cores} cores (${facts.processor}), kernel ${facts.kernel}, load ${facts.loadBefore.map((load) => load.toFixed(1)).join(' ')}, revision ${facts.revision}`)
+const load = facts.loadBefore.map((average) => average.toFixed(1)).join(' ')
+say(`${facts.cores} cores (${facts.processor}), kernel ${facts.kernel}, load ${load}, revision ${facts.revision}`)
 say(`seed ${options.seed}, ${options.runs} runs per cell`)
 try {
   const results = await runParts(options, {
@@ -94,3 +105,4 @@ try {
 } finally {
   await always.run()
 }
+if (stop.signal.aborted) process.exit(130)

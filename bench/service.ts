@@ -15,7 +15,10 @@ export async function startProgram (
   child.on('error', (error) => { failed.push(error) })
   await until(`${command} ${args[0] ?? ''}`, async () => {
     if (failed[0] !== undefined) throw failed[0]
-    if (child.exitCode !== null) throw new Error(`${command} ${args[0] ?? ''} ended: ${(await readFile(`${name}.log`, 'utf8')).trim().split('\n').at(-1) ?? ''}`)
+    if (child.exitCode !== null) {
+      const log = await readFile(`${name}.log`, 'utf8')
+      throw new Error(`${command} ${args[0] ?? ''} ended: ${log.trim().split('\n').at(-1) ?? ''}`)
+    }
     return await ready()
   })
   return { stop: async () => { await stop(child) } }

@@ -25,8 +25,12 @@ export interface Measurement {
 
 export interface Line { readonly proxy: PacingProxy, readonly requests: string[] }
 
+/** A contender, where its bytes come from, and the line between. */
+export interface Taking { readonly contender: Contender, readonly source: Source, readonly line: Line }
+
 /** @throws with one line: a command that failed, output that differs, a lazy contender that fetched everything. */
-export async function measureRun (contender: Contender, image: StoredImage, source: Source, line: Line, context: BenchContext, label: string): Promise<Measurement[]> {
+export async function measureRun (taking: Taking, image: StoredImage, context: BenchContext, label: string): Promise<Measurement[]> {
+  const { contender, source, line } = taking
   const cleanup = new Cleanup()
   const folder = await mkdtemp(join(context.scratch, 'run-'))
   cleanup.add(`remove ${folder}`, async () => {
@@ -37,14 +41,15 @@ export async function measureRun (contender: Contender, image: StoredImage, sour
   let ready: Ready | null = null
   try {
     ready = await contender.start({ image, source, url: line.proxy.url, folder, cleanup, context })
-    return await measureStarted(contender, image, source, ready, line, folder)
+    return await measureStarted(taking, image, ready, folder)
   } finally {
     if (context.trace !== null && ready !== null) await keepTrace(join(context.trace, label), folder, ready, line)
     await cleanup.run()
   }
 }
 
-async function measureStarted (contender: Contender, image: StoredImage, source: Source, ready: Ready, { proxy, requests }: Line, folder: string): Promise<Measurement[]> {
+async function measureStarted (taking: Taking, image: StoredImage, ready: Ready, folder: string): Promise<Measurement[]> {
+  const { contender, source, line: { proxy, requests } } = taking
   await dropCaches(source)
   proxy.reset()
   requests.length = 0

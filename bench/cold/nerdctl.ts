@@ -32,7 +32,9 @@ export const nerdctlPull: Contender = {
     const reference = `${new URL(url).host}/${source.reference}`
     return {
       logs: ['containerd/containerd.log'],
-      pull: async () => { await run('nerdctl', nerdctl(place, 'overlayfs', '--insecure-registry', 'pull', '--quiet', reference), { timeoutMs: 600_000, signal }) },
+      pull: async () => {
+        await run('nerdctl', nerdctl(place, 'overlayfs', '--insecure-registry', 'pull', '--quiet', reference), { timeoutMs: 600_000, signal })
+      },
       run: async (id, onStdout) => {
         await containerd.ctr(['run', '--rm', '--snapshotter', 'overlayfs', reference, id, ...image.recipe.program], { onStdout, signal })
       }
@@ -42,7 +44,8 @@ export const nerdctlPull: Contender = {
 
 export const nerdctlKubo: Contender = {
   name: 'kubo-list',
-  about: '`nerdctl pull ipfs://` with stargz-snapshotter and Kubo, layers as this project publishes them with the same list, and `ctr run`; Kubo\'s RPC is behind the line',
+  about: '`nerdctl pull ipfs://` with stargz-snapshotter and Kubo, then `ctr run`; the RPC of a Kubo that holds the image as this project ' +
+    'publishes it with the same list is behind the line',
   lazy: true,
   images: OFTEN_ENOUGH,
   absent: async (context) => {
@@ -57,11 +60,13 @@ export const nerdctlKubo: Contender = {
     await ipfs('init', '--empty-repo', '--profile', 'test')
     for (const [key, value] of Object.entries(ALONE)) await ipfs('config', '--json', key, JSON.stringify(value))
     await ipfs('dag', 'import', '--pin-roots=false', '--stats=false', car)
-    const daemon = await startProgram(['ipfs', 'daemon', '--offline'], repository, async () => (await readFile(`${repository}.out`, 'utf8')).includes('Daemon is ready'), env)
+    const ready = async (): Promise<boolean> => (await readFile(`${repository}.out`, 'utf8')).includes('Daemon is ready')
+    const daemon = await startProgram(['ipfs', 'daemon', '--offline'], repository, ready, env)
     cleanup.add('stop Kubo', async () => { await daemon.stop() })
     const port = /\/tcp\/(\d+)/.exec(await readFile(join(repository, 'api'), 'utf8'))?.[1] ?? ''
     const { stdout } = await run('find', [join(repository, 'blocks'), '-name', '*.data'])
-    return { url: `http://127.0.0.1:${port}`, files: stdout.split('\n').filter((name) => name !== ''), imageBytes: image.imageBytes, reference: `ipfs://${nerdctlCid}` }
+    const files = stdout.split('\n').filter((name) => name !== '')
+    return { url: `http://127.0.0.1:${port}`, files, imageBytes: image.imageBytes, reference: `ipfs://${nerdctlCid}` }
   },
   start: async (place) => {
     const { image, source, url, folder, context: { signal } } = place

@@ -9,7 +9,7 @@ import { seededRandom, shuffled } from '../statistics.ts'
 import type { Contender, Source } from './contender.ts'
 import { fullPull, UNPACKED } from './full-pull.ts'
 import { type Link, LINKS } from './links.ts'
-import { type Line, type Measurement, measureRun } from './measure.ts'
+import { type Line, type Measurement, measureRun, type Taking } from './measure.ts'
 import { nerdctlKubo, nerdctlPull } from './nerdctl.ts'
 import { ours } from './ours.ts'
 import { type Cell, cellsOf, resultOf } from './report.ts'
@@ -25,8 +25,6 @@ const CONTENDERS: readonly Contender[] = [
   stargz('stargz', 'stargz-snapshotter, its own converter without a list, its defaults, same registry', false),
   nerdctlKubo
 ]
-
-interface Taking { readonly contender: Contender, readonly source: Source, readonly line: Line }
 
 export const part: Part = {
   name: 'cold',
@@ -46,7 +44,7 @@ export const part: Part = {
       try {
         const taking = present.filter((each) => context.contenders.length > 0 || each.images?.includes(recipe.name) !== false)
         const sources: Array<Omit<Taking, 'line'>> = []
-        for (const contender of taking) sources.push({ contender, source: await contender.source(image, context, cleanup) })
+        for (const contender of taking) if (!stopped(context)) sources.push({ contender, source: await contender.source(image, context, cleanup) })
         for (const link of links) cells.push(...await measureGroup(image, link, sources, random, context))
       } finally {
         await cleanup.run()
@@ -66,14 +64,16 @@ async function measureGroup (
   try {
     const taking = await Promise.all(sources.map(async ({ contender, source }) => ({ contender, source, line: await openLine(source, link, cleanup) })))
     const order = shuffled(taking.flatMap((each) => Array.from({ length: context.runs }, (_, run) => ({ ...each, run }))), random)
-    for (const { contender, source, line, run } of order) {
+    for (const { run, ...each } of order) {
+      const { contender } = each
       if (context.signal.aborted) break
       const label = `${image.recipe.name}-${link.name}-${contender.name}-${run + 1}`
       try {
-        const found = await measureRun(contender, image, source, line, context, label)
+        const found = await measureRun(each, image, context, label)
         measurements.push(...found)
-        context.say(`  ${label}: ${found.map(({ contender: name, ms, bytes }) => `${name} ${Math.round(ms)} ms${bytes > 0 ? `, ${(bytes / 1e6).toFixed(1)} MB` : ''}`).join('; ')}`)
+        context.say(`  ${label}: ${found.map(summary).join('; ')}`)
       } catch (error) {
+        if (stopped(context)) break
         const line = (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? ''
         errors.set(contender.name, line)
         context.say(`  ${label} FAILED: ${line}`)
@@ -85,11 +85,23 @@ async function measureGroup (
   return cellsOf(image.recipe.name, link.name, measurements, errors)
 }
 
+/** A call, since it changes while we wait. */
+function stopped ({ signal }: BenchContext): boolean {
+  return signal.aborted
+}
+
+function summary ({ contender, ms, bytes }: Measurement): string {
+  return `${contender} ${Math.round(ms)} ms${bytes > 0 ? `, ${(bytes / 1e6).toFixed(1)} MB` : ''}`
+}
+
 async function openLine (source: Source, link: Link, cleanup: Cleanup): Promise<Line> {
   const requests: string[] = []
   const began = performance.now()
   const proxy = await startPacingProxy({
-    target: source.url, rttMs: link.rttMs, bytesPerSecond: link.bytesPerSecond, onRequest: (line) => { requests.push(`${Math.round(performance.now() - began)} ${line}`) }
+    target: source.url,
+    rttMs: link.rttMs,
+    bytesPerSecond: link.bytesPerSecond,
+    onRequest: (line) => { requests.push(`${Math.round(performance.now() - began)} ${line}`) }
   })
   cleanup.add('close the line', async () => { await proxy.close() })
   return { proxy, requests }

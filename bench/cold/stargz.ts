@@ -47,7 +47,8 @@ export async function startStargz ({ folder, cleanup, context }: RunPlace, optio
   const socket = join(folder, 'stargz.sock')
   const root = join(folder, 'stargz')
   await mkdir(root)
-  const snapshotter = await startProgram([stargzProgram(context), 'serve', socket, root, ...options], join(folder, 'stargz'), async () => existsSync(socket), env)
+  const command = [stargzProgram(context), 'serve', socket, root, ...options]
+  const snapshotter = await startProgram(command, join(folder, 'stargz'), async () => existsSync(socket), env)
   cleanup.add('stop stargz-snapshotter', async () => { await snapshotter.stop() })
   const containerd = await startContainerd(join(folder, 'containerd'), socket, 'stargz')
   cleanup.add('stop containerd', async () => { await containerd.stop() })
@@ -63,7 +64,8 @@ async function converted (image: StoredImage, withList: boolean, context: BenchC
   const folder = join(context.cache, 'stargz-images', `${image.recipe.name}-${image.recipe.version}${withList ? '-list' : ''}`)
   await once(folder, async (building) => {
     context.say(`converting ${image.recipe.name} with stargz-snapshotter's converter`)
-    await run(stargzProgram(context), ['convert', image.layout, building, ...withList ? [image.prefetchList] : []], { timeoutMs: CONVERT_MS_MAX, signal: context.signal })
+    const list = withList ? [image.prefetchList] : []
+    await run(stargzProgram(context), ['convert', image.layout, building, ...list], { timeoutMs: CONVERT_MS_MAX, signal: context.signal })
     if (readdirSync(join(building, 'blobs', 'sha256')).length === 0) throw new Error('the converter wrote nothing')
   })
   return folder

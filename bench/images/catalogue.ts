@@ -5,7 +5,10 @@ import { buildBigFile, buildManyFiles, buildManyLayers, BIG_PROGRAM, FILES_PROGR
 import type { Recipe } from './recipe.ts'
 
 const PYTHON = "import numpy\nprint('numpy', numpy.__version__, int(numpy.arange(1000).sum()), flush=True)\n"
-const NODE = "const lodash = require('lodash')\nconst semver = require('semver')\nconsole.log('node', semver.major(process.version), lodash.chunk([1, 2, 3, 4], 2).length)\n"
+const NODE = [
+  "const lodash = require('lodash')", "const semver = require('semver')",
+  "console.log('node', semver.major(process.version), lodash.chunk([1, 2, 3, 4], 2).length)", ''
+].join('\n')
 
 export const RECIPES: readonly Recipe[] = [
   {

@@ -10,10 +10,12 @@ import { EPOCH, TAR_OPTIONS } from './recipe.ts'
 // those of the packages keep theirs, which compiled Python modules name.
 const NEWEST = '--clamp-mtime --mtime=@$(find "$1" -xdev -type f -mtime +0 -printf \'%Ts\\n\' | sort -n | tail -n 1)'
 const TAR = `${TAR_OPTIONS.join(' ')} ${NEWEST}`
+const PINNED = { timeoutMs: 900_000, env: { ...process.env, SOURCE_DATE_EPOCH: String(EPOCH) } }
 // Still mounted or downloaded while the first layer is cut, gone in the end.
 const PASSING = ['./proc/*', './sys/*', './dev/*', './run/*', './var/cache/apt/*', './var/lib/apt/lists/*', './tmp/*']
 // Differs between two builds of the same packages.
-const CLEAN = 'find "$1"/var/log -type f -delete; rm -rf "$1"/var/cache/ldconfig/aux-cache "$1"/var/cache/apt/*.bin "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old "$1"/var/cache/apt/archives'
+const CLEAN = 'find "$1"/var/log -type f -delete; ' +
+  'cd "$1"/var && rm -rf cache/ldconfig/aux-cache cache/apt/*.bin cache/apt/archives cache/debconf/*-old lib/dpkg/*-old'
 // With SOURCE_DATE_EPOCH set, Debian compiles modules so that Python reads their source as well; without it, as on any machine, it does not.
 const COMPILE = 'if [ -x "$1/usr/bin/python3" ]; then find "$1"/usr/lib/python3* -name "*.pyc" -delete; ' +
   'chroot "$1" env -u SOURCE_DATE_EPOCH python3 -m compileall -q /usr/lib/python3 /usr/lib/python3.* >/dev/null 2>&1 || true; fi'
@@ -22,9 +24,10 @@ const COMPILE = 'if [ -x "$1/usr/bin/python3" ]; then find "$1"/usr/lib/python3*
 export async function buildDebianTars (folder: string, packages: readonly string[], application: Readonly<Record<string, string>>): Promise<string[]> {
   const rootfs = join(folder, 'rootfs')
   const before = join(folder, 'before.list')
-  const base = `(cd "$1" && ${listing('.')} > "${before}"); tar -C "$1" ${TAR} ${PASSING.map((path) => `--exclude='${path}'`).join(' ')} -cf "${join(folder, '0.tar')}" .`
-  await run('mmdebstrap', ['--variant=minbase', '--format=directory', `--include=${packages.join(',')}`, `--essential-hook=${base}`, `--customize-hook=${COMPILE}`, `--customize-hook=${CLEAN}`,
-    suite(), rootfs, sourcesFile()], { timeoutMs: 900_000, env: { ...process.env, SOURCE_DATE_EPOCH: String(EPOCH) } })
+  const passing = PASSING.map((path) => `--exclude='${path}'`).join(' ')
+  const base = `(cd "$1" && ${listing('.')} > "${before}"); tar -C "$1" ${TAR} ${passing} -cf "${join(folder, '0.tar')}" .`
+  await run('mmdebstrap', ['--variant=minbase', '--format=directory', `--include=${packages.join(',')}`, `--essential-hook=${base}`,
+    `--customize-hook=${COMPILE}`, `--customize-hook=${CLEAN}`, suite(), rootfs, sourcesFile()], PINNED)
   await run('sh', ['-c', `${listing(rootfs)} > after.list; ${DIFFERENCE}`], { cwd: folder, timeoutMs: 120_000 })
   const tar = async (options: string): Promise<void> => { await run('sh', ['-c', `tar ${TAR} ${options}`, 'tar', rootfs], { cwd: folder }) }
   await tar('-C rootfs --no-recursion --null -T changed.list -cf 1.tar')
@@ -39,13 +42,13 @@ export async function buildDebianTars (folder: string, packages: readonly string
 
 /** Only what the named package holds, nothing installed: a tree of a few megabytes. */
 export async function extractPackage (rootfs: string, name: string): Promise<void> {
-  await run('mmdebstrap', ['--variant=extract', '--format=directory', `--include=${name}`, suite(), rootfs, sourcesFile()],
-    { timeoutMs: 300_000, env: { ...process.env, SOURCE_DATE_EPOCH: String(EPOCH) } })
+  await run('mmdebstrap', ['--variant=extract', '--format=directory', `--include=${name}`, suite(), rootfs, sourcesFile()], PINNED)
 }
 
 /** One line per entry (type, mode, owner, size, mtime, link, path), to see what the package installation changed. */
 function listing (folder: string): string {
-  return `find ${folder} -xdev -mindepth 1 ! -path '*/proc/*' ! -path '*/sys/*' ! -path '*/run/*' -printf '%y %m %U:%G %s %T@ %l\\t./%P\\n' | LC_ALL=C sort -t "$(printf '\\t')" -k2`
+  const transient = "! -path '*/proc/*' ! -path '*/sys/*' ! -path '*/run/*'"
+  return `find ${folder} -xdev -mindepth 1 ${transient} -printf '%y %m %U:%G %s %T@ %l\\t./%P\\n' | LC_ALL=C sort -t "$(printf '\\t')" -k2`
 }
 
 /** What is new or changed goes into the second layer; what is gone becomes a whiteout in it (image-spec layer.md). */

@@ -17,7 +17,8 @@ const LAYERS = 60
 const FILES_PER_LAYER = 60
 
 export const FILES_PROGRAM = ['/bin/busybox', 'sh', '-c',
-  `i=0; while [ $i -lt 300 ]; do echo /data/$((i * 37 % ${FOLDERS}))/$((i * 89 % ${FILES_PER_FOLDER})); i=$((i + 1)); done | /bin/busybox xargs /bin/busybox cat | /bin/busybox md5sum`]
+  `i=0; while [ $i -lt 300 ]; do echo /data/$((i * 37 % ${FOLDERS}))/$((i * 89 % ${FILES_PER_FOLDER})); i=$((i + 1)); done | ` +
+  '/bin/busybox xargs /bin/busybox cat | /bin/busybox md5sum']
 export const BIG_PROGRAM = ['/bin/busybox', 'sh', '-c',
   'i=0; while [ $i -lt 16 ]; do /bin/busybox dd if=/data/big bs=4096 count=1 skip=$((i * 15013 + 7)) 2>/dev/null; i=$((i + 1)); done | /bin/busybox md5sum']
 export const LAYERS_PROGRAM = ['/bin/busybox', 'sh', '-c',
@@ -71,7 +72,8 @@ async function base (folder: string): Promise<{ rootfs: string, tar: string }> {
 
 async function cut (folder: string, name: string, ...paths: readonly string[]): Promise<string> {
   const tar = join(folder, `${name}.tar`)
-  await run('tar', ['-C', join(folder, 'rootfs'), ...TAR_OPTIONS, `--mtime=@${EPOCH}`, '--exclude=./proc/*', '--exclude=./sys/*', '--exclude=./dev/*', '-cf', tar, ...paths], { timeoutMs: 300_000 })
+  const excluded = ['proc', 'sys', 'dev'].map((name) => `--exclude=./${name}/*`)
+  await run('tar', ['-C', join(folder, 'rootfs'), ...TAR_OPTIONS, `--mtime=@${EPOCH}`, ...excluded, '-cf', tar, ...paths], { timeoutMs: 300_000 })
   return tar
 }
 

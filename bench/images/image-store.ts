@@ -49,7 +49,8 @@ export async function storedImage (cache: string, recipe: Recipe, say: (text: st
       bytesTouched: touched.stdout.trim().split('\n').reduce((sum, size) => sum + Number(size), 0)
     }
     await writeFile(join(building, 'facts.json'), JSON.stringify(facts))
-    await run('sh', ['-c', 'find . -mindepth 1 -maxdepth 1 ! -name layout ! -name prefetch.list ! -name facts.json -exec rm -rf --one-file-system {} +'], { cwd: building })
+    const others = 'find . -mindepth 1 -maxdepth 1 ! -name layout ! -name prefetch.list ! -name facts.json'
+    await run('sh', ['-c', `${others} -exec rm -rf --one-file-system {} +`], { cwd: building })
   })
   const facts = JSON.parse(await readFile(join(folder, 'facts.json'), 'utf8')) as Facts
   return { ...facts, recipe, layout: join(folder, 'layout'), prefetchList: join(folder, 'prefetch.list') }
@@ -63,11 +64,12 @@ async function leaveOutLargeFiles (rootfs: string, list: string): Promise<void> 
 
 /** Publishes the image on first use with this state of src/publish and these options. */
 export async function published (cache: string, image: StoredImage, options: readonly string[], say: (text: string) => void): Promise<Published> {
-  const key = createHash('sha256').update(JSON.stringify([image.recipe.name, image.recipe.version, options])).update(publishSources()).digest('hex').slice(0, 16)
+  const named = JSON.stringify([image.recipe.name, image.recipe.version, options])
+  const key = createHash('sha256').update(named).update(publishSources()).digest('hex').slice(0, 16)
   const folder = join(cache, 'published', `${image.recipe.name}-${key}`)
   await once(folder, async (building) => {
     say(`publishing ${image.recipe.name} ${options.map((option) => option.replace(/^\/.*\//, '')).join(' ')}`)
-    const result = await product<{ cid: string, reference: string, nerdctlCid: string }>(['publish', image.layout, '--car', join(building, 'image.car'), ...options])
+    const result = await product<Omit<Published, 'car'>>(['publish', image.layout, '--car', join(building, 'image.car'), ...options])
     await writeFile(join(building, 'published.json'), JSON.stringify(result))
   })
   return { ...JSON.parse(await readFile(join(folder, 'published.json'), 'utf8')) as Published, car: join(folder, 'image.car') }

@@ -13,5 +13,5 @@ export interface Recipe {
 
 /** The build's own moment, so that digests do not depend on when an image was built. */
 export const EPOCH = 1_700_000_000
-export const TAR_OPTIONS = ['--format=posix', '--pax-option=delete=atime,delete=ctime', '--numeric-owner', '--one-file-system', '--xattrs', '--xattrs-include=*',
-  '--sort=name']
+export const TAR_OPTIONS = ['--format=posix', '--pax-option=delete=atime,delete=ctime', '--numeric-owner', '--one-file-system', '--xattrs',
+  '--xattrs-include=*', '--sort=name']

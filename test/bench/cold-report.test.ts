@@ -59,6 +59,9 @@ describe('resultOf', () => {
   })
 
   test('survives JSON', () => {
-    expect(JSON.parse(JSON.stringify(result.data))).toMatchObject({ cells: [{ contender: 'containerd', share: 1 }, {}, {}], images: [{ name: 'python', imageBytes: 9e6 }] })
+    expect(JSON.parse(JSON.stringify(result.data))).toMatchObject({
+      cells: [{ contender: 'containerd', share: 1 }, {}, {}],
+      images: [{ name: 'python', imageBytes: 9e6 }]
+    })
   })
 })
