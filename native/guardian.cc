@@ -23,7 +23,7 @@ namespace {
 
 constexpr int64_t kCrashWindowMs = 10000;
 constexpr int kCrashWeight = 10;      // a worker that crashes by itself ten times in the window will do so again
-constexpr int kKilledWeight = 1;      // one that somebody kills while it serves may be replaced far more often
+constexpr int kKilledWeight = 1;      // one that somebody else kills may be replaced far more often
 constexpr int kCrashLimit = 100;
 constexpr int64_t kStopPatienceMs = 20000;
 constexpr int kSendPatienceSeconds = 5;
@@ -48,8 +48,8 @@ class Guardian {
  private:
   void ensureWorker();
   void startWorker();
+  void killWorker();
   void handToWorker();
-  [[noreturn]] void becomeWorker(int link);
   void onMessage();
   LinkMessage keepTable(LinkMessage& message);
   void onSignal();
@@ -66,6 +66,7 @@ class Guardian {
   pid_t worker_ = -1;
   pid_t unmounter_ = -1;
   bool workerReady_ = false;
+  bool weKilledIt_ = false;
   int64_t readyDeadline_ = 0;
   bool stopping_ = false;
   bool connectionGone_ = false;
@@ -78,20 +79,6 @@ class Guardian {
   std::vector<HeldTable> tables_;
   std::vector<std::pair<int64_t, int>> deaths_;
 };
-
-void Guardian::becomeWorker(int link) {
-  constexpr int kCount = 4;
-  const int sources[kCount] = {parts_.mount.device.get(), parts_.listener.get(), link, parts_.slots.get()};
-  const int targets[kCount] = {kWorkerDeviceFd, kWorkerListenerFd, kWorkerLinkFd, kWorkerSlotsFd};
-  int high[kCount];
-  for (int index = 0; index < kCount; index++) high[index] = ::fcntl(sources[index], F_DUPFD_CLOEXEC, 64);  // out of the targets' way
-  for (int index = 0; index < kCount; index++) ::dup2(high[index], targets[index]);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::execl("/proc/self/exe", "ipfs-snapshotter-native", "worker", nullptr);
-  ::_exit(127);
-}
 
 // A machine that cannot fork now may be able to in a moment; the requests wait in the kernel, though not for ever.
 void Guardian::ensureWorker() {
@@ -112,16 +99,23 @@ void Guardian::startWorker() {
   const timeval patience{kSendPatienceSeconds, 0};
   for (const int end : pair) ::setsockopt(end, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   workerReady_ = false;
+  weKilledIt_ = false;
   readyDeadline_ = nowMs() + kReadyPatienceMs;
   worker_ = ::fork();
   if (worker_ < 0) failErrno("cannot fork a worker");
-  if (worker_ == 0) becomeWorker(theirs.get());
+  if (worker_ == 0) becomeWorker(parts_, theirs.get());
   try {
     handToWorker();
   } catch (const Failure& failure) {  // it died already, or hangs: its end will be noticed
     logEvent("cannot hand over to a worker", {{"error", failure.what()}});
-    ::kill(worker_, SIGKILL);
+    killWorker();
   }
+}
+
+// One that hangs or breaks our rules: its end counts as a crash.
+void Guardian::killWorker() {
+  weKilledIt_ = true;
+  ::kill(worker_, SIGKILL);
 }
 
 void Guardian::handToWorker() {
@@ -140,7 +134,7 @@ void Guardian::onMessage() {
     message = receiveLink(link_.get());
   } catch (const Failure& failure) {
     logEvent("a worker talks nonsense", {{"error", failure.what()}});
-    ::kill(worker_, SIGKILL);
+    killWorker();
   }
   if (!message) return link_.reset();  // SIGCHLD follows
   switch (message->kind) {
@@ -187,7 +181,7 @@ void Guardian::onWorkerEnd(int status) {
   worker_ = -1;
   link_.reset();
   const bool gone = WIFEXITED(status) && WEXITSTATUS(status) == kConnectionGone;
-  const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && workerReady_;
+  const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !weKilledIt_;
   connectionGone_ = gone;
   if (gone && stopping_) return;  // unmounting is what we asked for
   logEvent("a worker ended", {{"status", std::to_string(status)}, {"restarts", std::to_string(restarts_)}});
@@ -264,7 +258,7 @@ int Guardian::run() {
     }
     if ((polls[0].revents & POLLIN) != 0) onSignal();
     if (stopping_ && nowMs() >= stopDeadline_) ended_ = true;
-    if (worker_ > 0 && !workerReady_ && nowMs() >= readyDeadline_) ::kill(worker_, SIGKILL);  // counts as a crash
+    if (worker_ > 0 && !workerReady_ && nowMs() >= readyDeadline_) killWorker();
   }
   return finish(status_);
 }

@@ -5,6 +5,7 @@
 #include "mounts.hh"
 #include "process.hh"
 #include "slots.hh"
+#include "worker.hh"
 
 #include <cerrno>
 #include <csignal>
@@ -113,6 +114,20 @@ GuardianParts setUpGuardian(const std::string& state, const GuardianOptions& opt
   }
   logEvent("guardian started", {{"state", state}, {"resend", parts.mount.canResend ? "yes" : "no"}});
   return parts;
+}
+
+void becomeWorker(const GuardianParts& parts, int link) {
+  constexpr int kCount = 4;
+  const int sources[kCount] = {parts.mount.device.get(), parts.listener.get(), link, parts.slots.get()};
+  const int targets[kCount] = {kWorkerDeviceFd, kWorkerListenerFd, kWorkerLinkFd, kWorkerSlotsFd};
+  int high[kCount];
+  for (int index = 0; index < kCount; index++) high[index] = ::fcntl(sources[index], F_DUPFD_CLOEXEC, 64);  // out of the targets' way
+  for (int index = 0; index < kCount; index++) ::dup2(high[index], targets[index]);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::execl("/proc/self/exe", "ipfs-snapshotter-native", "worker", nullptr);
+  ::_exit(127);
 }
 
 // The lock file stays: unlinking it would let one process lock the old file and another a new one.

@@ -16,6 +16,8 @@ struct GuardianParts {
 std::string prepareDirectory(const std::string& path);
 /** Runs in the daemon. A Failure leaves no mount behind. */
 GuardianParts setUpGuardian(const std::string& state, const GuardianOptions& options);
+/** In the child that was forked for it: execs the worker with its descriptors, `link` among them. */
+[[noreturn]] void becomeWorker(const GuardianParts& parts, int link);
 /** `stopped`: on purpose. Else the socket stays and refuses: control starts another guardian. */
 void removeTraces(const std::string& state, const Fd& lock, bool stopped);
 
