@@ -2,6 +2,7 @@
 // on failure one line `ENAME: what` on stderr and exit status 1; 2 for a command line it does not understand.
 #include "guardian.hh"
 #include "mounts.hh"
+#include "opens.hh"
 #include "support.hh"
 #include "worker.hh"
 
@@ -107,6 +108,10 @@ std::string runAbort(int count, char** values) {
   return "{\"aborted\":" + jsonString(args.words[0]) + "}";
 }
 
+std::string runRecordOpens(int count, char** values) {
+  return recordOpens(parse(count, values, 1, {}, {}).words[0]);
+}
+
 std::string stateOf(const Arguments& args) {
   if (!args.has("--state")) throw Usage("--state DIR is missing");
   return args.one("--state");
@@ -132,7 +137,7 @@ const std::map<std::string, Job> kJobs = {
     {"mount-erofs", runMountErofs}, {"mount-loop", runMountLoop}, {"mount-overlay", runMountOverlay},
     {"mount-ramfs", runMountRamfs}, {"umount", runUnmount},       {"umount-tree", runUnmountTree},
     {"abort", runAbort},             {"guardian", runGuardian},  {"stop", runStop},
-    {"worker", runWorkerJob}};
+    {"worker", runWorkerJob},        {"record-opens", runRecordOpens}};
 
 std::string usage() {
   std::string names;

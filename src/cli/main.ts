@@ -10,6 +10,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   pull: async () => (await import('./pull.ts')).pullCommand(),
   publish: async () => (await import('./publish.ts')).publishCommand(),
   gateway: async () => (await import('./gateway.ts')).gatewayCommand(),
+  profile: async () => (await import('./profile.ts')).profileCommand(),
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),
   status: async () => (await import('./status.ts')).statusCommand(),

@@ -100,7 +100,7 @@ run('status has the keys of the contract, for programs and for people', async ()
   const digests = published.layers.map(({ digest }) => digest)
   expect(status).toMatchObject({
     layers: expect.arrayContaining(published.layers.map(({ digest, size }) => expect.objectContaining({
-      digest, size, fetchedBytes: expect.any(Number), cachedBytes: expect.any(Number), state: expect.stringMatching(/^(lazy|cached)$/)
+      digest, size, fetchedBytes: expect.any(Number), cachedBytes: expect.any(Number), state: expect.stringMatching(/^(lazy|complete)$/)
     }))),
     totals: { layers: 3, size: published.layers.reduce((sum, { size }) => sum + size, 0) },
     gateways: [expect.objectContaining({ name: gateway.gateway.host, budget: null, failures: 0 })],
