@@ -197,8 +197,17 @@ void Store::evict(uint32_t chunk) {
   const std::lock_guard writing(writing_[chunk % writing_.size()]);
   if (!setHint(chunk, 0)) return;
   if (states_[chunk] == kGood) states_[chunk] = kUnknown;
-  if (::fallocate(data_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(record.dataOffset), record.size) == 0) return;
+  const auto length = static_cast<off_t>(endOfPlace(chunk) - record.dataOffset);
+  if (::fallocate(data_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(record.dataOffset), length) == 0) return;
   logEvent("cannot give cache space back", {{"path", directory_}, {"error", errnoName(errno)}});
+}
+
+// With the padding up to the next chunk: only whole blocks are given back.
+uint64_t Store::endOfPlace(uint32_t chunk) const {
+  constexpr uint64_t kBlock = 4096;
+  const ChunkRecord record = table_->chunk(chunk);
+  const uint64_t blocks = (record.dataOffset + record.size + kBlock - 1) / kBlock * kBlock;
+  return chunk + 1 < table_->chunkCount() ? std::min(blocks, table_->chunk(chunk + 1).dataOffset) : blocks;
 }
 
 std::vector<uint8_t> Store::takeUsed() {

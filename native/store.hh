@@ -60,6 +60,7 @@ class Store {
   bool setHint(uint32_t chunk, uint8_t value);
   bool writeData(const ChunkRecord& record, const uint8_t* bytes);
   void distrust(uint32_t chunk);
+  uint64_t endOfPlace(uint32_t chunk) const;
 
   std::string directory_;
   std::shared_ptr<const Table> table_;

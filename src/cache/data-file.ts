@@ -1,5 +1,6 @@
 // The data file that the pass over a plain layer fills: bytes at their places in the data device, gathered into large
-// writes, and `present` marks for the data plane, which believes neither and hashes every chunk on its first use.
+// writes, and `present` marks for the data plane, which believes neither and hashes every chunk on its first use. When the
+// cache has no room for the rest, the rest is left out: whoever reads it fetches it again.
 import { type FileHandle, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SnapshotterError, systemCode } from '../base/errors.ts'
@@ -9,20 +10,27 @@ import type { DataSink } from '../layer/plain-layer.ts'
 
 const PRESENT = 1
 
+/** Room for that many bytes; the answer is called when they are written. Null: there is none. */
+export type Room = (bytes: number) => Promise<(() => void) | null>
+
 export class DataFile implements DataSink {
   readonly #folder: string
+  readonly #room: Room
   readonly #file: FileHandle
   readonly #gathered = Buffer.alloc(DATA_WRITE_BYTES)
   #gatheredAt = 0
   #gatheredBytes = 0
+  /** Bytes from here on were left out. */
+  #full = Infinity
 
-  private constructor (folder: string, file: FileHandle) {
+  private constructor (folder: string, file: FileHandle, room: Room) {
     this.#folder = folder
+    this.#room = room
     this.#file = file
   }
 
-  static async create (folder: string): Promise<DataFile> {
-    return new DataFile(folder, await open(join(folder, 'data'), 'wx+', 0o600))
+  static async create (folder: string, room: Room = async () => () => {}): Promise<DataFile> {
+    return new DataFile(folder, await open(join(folder, 'data'), 'wx+', 0o600), room)
   }
 
   async write (offset: number, bytes: Uint8Array): Promise<void> {
@@ -41,6 +49,10 @@ export class DataFile implements DataSink {
 
   async move (from: number, to: number, length: number): Promise<void> {
     await this.#flush()
+    if (from + length > this.#full) {
+      this.#full = Math.min(this.#full, to) // what stands behind does not stand where it is read
+      return
+    }
     const buffer = Buffer.alloc(Math.min(length, DATA_WRITE_BYTES))
     for (let done = 0; done < length;) {
       const { bytesRead } = await this.#file.read(buffer, 0, Math.min(buffer.length, length - done), from + done)
@@ -50,12 +62,14 @@ export class DataFile implements DataSink {
     }
   }
 
-  /** Marks every chunk present. */
+  /** Marks every chunk present that was kept. */
   async finish (index: LayerIndex, layout: DataLayout): Promise<void> {
     await this.#flush()
     await this.#file.truncate(layout.size)
     await this.#file.close()
-    await writeFile(join(this.#folder, 'present'), Buffer.alloc(index.chunks.length, PRESENT), { mode: 0o600 })
+    const marks = Buffer.alloc(index.chunks.length, PRESENT)
+    if (this.#full < Infinity) marks.fill(0, keptChunks(index, layout, this.#full))
+    await writeFile(join(this.#folder, 'present'), marks, { mode: 0o600 })
   }
 
   async close (): Promise<void> {
@@ -69,6 +83,12 @@ export class DataFile implements DataSink {
   }
 
   async #writeAll (bytes: Uint8Array, offset: number): Promise<void> {
+    if (offset >= this.#full) return
+    const written = await this.#room(bytes.byteLength)
+    if (written === null) {
+      this.#full = offset
+      return
+    }
     try {
       for (let done = 0; done < bytes.byteLength;) {
         done += (await this.#file.write(bytes, done, bytes.byteLength - done, offset + done)).bytesWritten
@@ -77,6 +97,16 @@ export class DataFile implements DataSink {
       const code = systemCode(cause)
       if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EROFS') throw cause
       throw new SnapshotterError('RESOURCE_EXHAUSTED', `the cache below ${this.#folder} takes no more bytes (${code})`, {}, { cause })
+    } finally {
+      written()
     }
   }
+}
+
+/** How many chunks, from the first, end before `full` in the data device: table order is the order of files. */
+function keptChunks (index: LayerIndex, { fileOffsets }: DataLayout, full: number): number {
+  const ends = index.inodes.flatMap(({ firstChunk, chunkCount }, inode) => index.chunks.slice(firstChunk, firstChunk + chunkCount)
+    .map(({ fileOffset, size }) => (fileOffsets[inode] ?? 0) + fileOffset + size)).sort((a, b) => a - b)
+  const kept = ends.findIndex((end) => end > full)
+  return kept === -1 ? ends.length : kept
 }

@@ -15,7 +15,7 @@ import { openEstargz, tailOf, tocDigestOf } from '../layer/estargz.ts'
 import type { DataLayout, LayerIndex } from '../layer/layer-index.ts'
 import { indexPlainLayer } from '../layer/plain-layer.ts'
 import type { Digest } from '../verify/digest.ts'
-import { DataFile } from './data-file.ts'
+import { DataFile, type Room } from './data-file.ts'
 import { type LayerIdentity, layerKey, type LayerRecord, type LayerStore } from './layer-store.ts'
 
 export interface OpenedLayer {
@@ -33,14 +33,17 @@ export class LayerOpener {
   readonly #log: Log
   readonly #flights = new SingleFlight<OpenedLayer>()
   readonly #passes = new Semaphore(PLAIN_PASSES_MAX)
+  readonly #room: Room | undefined
   /** Opened layers whose record is not on the disk yet. */
   readonly #unsaved = new Map<string, OpenedLayer>()
   /** Bytes that were asked for before their TOC was parsed. */
   #early = 0
 
-  constructor (options: { readonly store: LayerStore, readonly log: Log }) {
+  /** `room`: see DataFile. */
+  constructor (options: { readonly store: LayerStore, readonly log: Log, readonly room?: Room | undefined }) {
     this.#store = options.store
     this.#log = options.log
+    this.#room = options.room
   }
 
   /** @throws what the sources, the formats and the digests say; the cache then holds nothing of the layer. */
@@ -105,7 +108,7 @@ export class LayerOpener {
     const folder = this.#store.folderOf(layerKey(identityOf(layer)))
     const temporary = `${folder}.new-${randomBytes(6).toString('hex')}`
     await mkdir(temporary, { recursive: true, mode: 0o700 })
-    const data = await DataFile.create(temporary)
+    const data = await DataFile.create(temporary, this.#room)
     try {
       const index = await indexPlainLayer({ ...layer, stream, sink: data, signal: waits.signal })
       await data.finish(index, layoutData(index))

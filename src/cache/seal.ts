@@ -61,8 +61,10 @@ export async function writeDurably (path: string, bytes: Uint8Array): Promise<vo
     await file.sync()
     await rename(temporary, path)
   } catch (error) {
-    await rm(temporary, { force: true })
-    throw error
+    await rm(temporary, { force: true }).catch(() => {})
+    const code = systemCode(error) ?? ''
+    if (!['ENOSPC', 'EDQUOT', 'EROFS'].includes(code)) throw error
+    throw new SnapshotterError('RESOURCE_EXHAUSTED', `${path} cannot be written (${code})`, {}, { cause: error })
   }
   await syncFolder(dirname(path))
 }

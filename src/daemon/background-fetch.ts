@@ -21,6 +21,8 @@ interface Parts {
   /** Bytes per second; null: nothing is fetched that nobody asked for. */
   readonly rate: number | null
   readonly afterMs: number
+  /** False: what comes would drive out what was used. */
+  readonly hasRoom: () => boolean
   readonly dataPlane: Pick<DataPlane, 'need'>
   readonly supplier: Supplier
   readonly mounts: Pick<LayerMounts, 'all'>
@@ -54,7 +56,7 @@ export class BackgroundFetch {
       return
     }
     const present = await presentMarks(cacheFolder)
-    yield * this.#parts.supplier.feed(cacheFolder, blob, (chunk) => present[chunk] !== 1)
+    yield * this.#parts.supplier.feed(cacheFolder, blob, (chunk) => present[chunk] !== 1 && this.#parts.hasRoom())
   }
 
   /** Looks after the layers that are mounted until it is closed. Never throws. */
@@ -81,7 +83,7 @@ export class BackgroundFetch {
     const present = await presentMarks(layer.cacheFolder)
     let bytes = 0
     for (const window of missingWindows(chunksOf(layer), (chunk) => present[chunk] === 1, BACKGROUND_WINDOW_BYTES)) {
-      if (!this.#isMounted(fileName)) return
+      if (!this.#isMounted(fileName) || !this.#parts.hasRoom()) return
       await this.#pace.start(signal)
       await this.#parts.dataPlane.need(fileName, window.first, window.count, signal)
       await this.#pace.rest(window.bytes, signal)

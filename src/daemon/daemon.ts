@@ -23,6 +23,7 @@ import { SelfTestFiles } from '../mount/self-test-files.ts'
 import { Supplier } from '../mount/supply.ts'
 import { Snapshotters } from '../snapshots/snapshotters.ts'
 import { BackgroundFetch } from './background-fetch.ts'
+import { CacheRoom } from './cache-room.ts'
 import { ImageBook } from './image-book.ts'
 import { lazyLayers } from './lazy-layers.ts'
 import { pullHandler } from './pull.ts'
@@ -55,7 +56,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   undo.defer(async () => { await control.close() })
   try {
     const trust = new Trust(config, log)
-    const { dataPlane, driver, mounts, early, background } = await startMounting({ config, log, undo, trust, restored: restored.promise })
+    const { dataPlane, driver, mounts, early, background, room } = await startMounting({ config, log, undo, trust, restored: restored.promise })
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -63,7 +64,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     undo.defer(async () => { await sources.close() })
     // Before fetches are cut off: reads that wait for them wait for the next daemon, and hear of no failure.
     undo.defer(async () => { await dataPlane.close() })
-    const opener = new LayerOpener({ store, log })
+    const opener = new LayerOpener({ store, log, room: async (bytes) => await room.quota.admit(bytes) })
     const book = new ImageBook({ opener, log })
     const { proofs, claims } = trust.judge({ store, opener, book, mounts, stream: (...blob) => background.passing(...blob) }, () => snapshotters)
     undo.defer(() => { trust.close(); proofs.close(); background.close() })
@@ -76,13 +77,15 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     })
     trust.act({ book, mounts }, proofs, snapshotters)
     restored.resolve(undefined)
+    room.start()
+    undo.defer(() => { room.close() })
     void background.run((key) => proofs.isProven(key))
     undo.defer(async () => { await snapshotters.close() })
     const grpc = await serveSnapshots({ address: config.grpcAddress, snapshotters, log })
     undo.defer(async () => { await grpc.stop() })
     Object.assign(handlers, {
       '/pull': pullHandler({ config, claims, proofs, sources, mounts, early, log }),
-      '/status': statusHandler({ config, driver, dataPlane, mounts, proofs, sources, snapshotters })
+      '/status': statusHandler({ config, driver, dataPlane, mounts, proofs, quota: room.quota, sources, snapshotters })
     })
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
   } catch (error) {
@@ -110,7 +113,8 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   const graceMs = config.onFailure === 'kill' ? STOP_DEADLINE_MS : 0
   const dataPlane = await DataPlane.connect({ state: config.state, native, log, readDeadlineMs: patienceMs === null ? 0 : patienceMs + graceMs })
   undo.defer(async () => { await dataPlane.close() })
-  const reads = trust.policedReads(dataPlane)
+  const room = new CacheRoom({ config, dataPlane, supplier: () => supplier, log })
+  const reads = trust.policedReads(dataPlane, async (...chunks) => await room.admit(...chunks))
   const supplier = new Supplier({ sink: reads, log, patienceMs })
   const files = new SelfTestFiles(dataPlane)
   const noteRead = (): void => {
@@ -139,11 +143,11 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   undo.defer(() => { mounts.leave() })
   dataPlane.onReplaced(() => { void remountAll(mounts, log) })
   const background = new BackgroundFetch({
-    rate: config.backgroundBytesPerSecond, afterMs: config.proveAfterMs, dataPlane, supplier, mounts, log
+    rate: config.backgroundBytesPerSecond, afterMs: config.proveAfterMs, hasRoom: () => room.quota.hasRoom(), dataPlane, supplier, mounts, log
   })
   const early = new EarlyFetch({ dataPlane, supplier, log })
   await early.clear()
-  return { dataPlane, driver, mounts, early, background }
+  return { dataPlane, driver, mounts, early, background, room }
 }
 
 async function requireRootAndFuse (): Promise<void> {

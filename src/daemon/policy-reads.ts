@@ -1,5 +1,5 @@
-// Stands between supplier and data plane: a read that fails for good is told to the policy first, and fails when the policy
-// has done what it does. Only reads count, not what is fetched ahead of them.
+// Stands between supplier and data plane. What is supplied gets its room in the cache first. A read that fails for good is
+// told to the policy first, and fails when the policy has done what it does; only reads count, not what is fetched ahead.
 import type { DataPlane } from '../mount/data-plane.ts'
 import type { SupplySink } from '../mount/supply.ts'
 
@@ -7,6 +7,8 @@ interface PolicedReadsInit {
   readonly plane: Pick<DataPlane, 'supply' | 'fail'>
   /** A read of this file failed: what the policy does about it. */
   readonly onFailed: (name: string, reason: string) => Promise<void>
+  /** Room for chunks of a file; the answer is called when they are stored or not taken. */
+  readonly admit: (name: string, first: number, count: number) => Promise<() => void>
   /** After which a read that is still unanswered counts as failed; null: never. */
   readonly deadlineMs: number | null
 }
@@ -37,7 +39,10 @@ export class PolicedReads implements SupplySink {
     }
   }
 
-  readonly supply: SupplySink['supply'] = async (...what) => { await this.#init.plane.supply(...what) }
+  readonly supply: SupplySink['supply'] = async (name, encoding, first, count, payload) => {
+    const settled = await this.#init.admit(name, first, count)
+    await this.#init.plane.supply(name, encoding, first, count, payload, settled)
+  }
 
   readonly fail: SupplySink['fail'] = (name, first, count, errno) => {
     const { onFailed, plane } = this.#init

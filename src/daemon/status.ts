@@ -1,4 +1,5 @@
 // `status`: the JSON of design §5, put together from what the data plane, the sources and the mounts say of themselves.
+import type { CacheQuota } from '../cache/quota.ts'
 import type { Config } from '../config/load.ts'
 import type { DataPlane } from '../mount/data-plane.ts'
 import type { MountDriver } from '../mount/driver.ts'
@@ -13,11 +14,12 @@ interface Parts {
   readonly dataPlane: DataPlane
   readonly mounts: LayerMounts
   readonly proofs: LayerProofs
+  readonly quota: CacheQuota
   readonly sources: Sources
   readonly snapshotters: Snapshotters
 }
 
-export function statusHandler ({ config, driver, dataPlane, mounts, proofs, sources, snapshotters }: Parts) {
+export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quota, sources, snapshotters }: Parts) {
   return async (): Promise<object> => {
     const plane = await dataPlane.status()
     const served = new Map(plane.files.map((file) => [file.name, file]))
@@ -53,6 +55,8 @@ export function statusHandler ({ config, driver, dataPlane, mounts, proofs, sour
         // As they came, TOCs and documents included; `fetchedBytes` is what the worker was given of each blob, twice if it asked twice.
         networkBytes: gateways.reduce((sum, { type, bytes }) => type === 'car' ? sum : sum + bytes, 0)
       },
+      /** On the disk, by what it says; evicted: chunks since the start. */
+      cache: { bytes: quota.bytes, maxBytes: config.cacheMaxBytes, evictedChunks: quota.evictedChunks },
       gateways,
       worker: { pid: plane.pid, restarts: plane.restarts, waitingReads: plane.waitingReads, violations: plane.violations, leafHashesChecked: plane.leafHashesChecked },
       bytesServed: plane.bytesServed,

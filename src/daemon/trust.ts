@@ -39,10 +39,11 @@ export class Trust {
   }
 
   /** What the supplier answers through: failed reads and wrong bytes come to the policy. */
-  policedReads (plane: DataPlane): PolicedReads {
+  policedReads (plane: DataPlane, admit: ConstructorParameters<typeof PolicedReads>[0]['admit']): PolicedReads {
     plane.onRejected(async (...what) => { await this.#ready?.rejected(...what) })
     return new PolicedReads({
       plane,
+      admit,
       deadlineMs: this.#config.onFailure === 'kill' ? this.#config.readDeadlineMs : null,
       onFailed: async (name, reason) => { await this.#ready?.failed(name, reason) }
     })

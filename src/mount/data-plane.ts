@@ -35,10 +35,7 @@ interface ConnectOptions {
   readonly readDeadlineMs: number
 }
 
-const ENOENT = 2
-const EEXIST = 17
-const EBADMSG = 74
-const EIO = 5
+const ENOENT = 2; const EEXIST = 17; const EBADMSG = 74; const EIO = 5
 
 export class DataPlane {
   readonly #link: DataPlaneLink
@@ -147,12 +144,12 @@ export class DataPlane {
    * Hands over chunks [first, first + count): raw = concatenated, gzip = one member that holds them at their innerOffset.
    * Resolves as soon as they are buffered; bytes that do not match are logged and fail the reads that wait with EIO.
    */
-  async supply (name: string, encoding: 'raw' | 'gzip', first: number, count: number, payload: Uint8Array): Promise<void> {
+  async supply (name: string, encoding: 'raw' | 'gzip', first: number, count: number, payload: Uint8Array, settled = () => {}): Promise<void> {
     const tail = [Buffer.from([encoding === 'gzip' ? 1 : 0, 0, 0, 0]), u32(first, count), payload]
     await this.#room(payload.byteLength)
     this.#outstanding.supplying(name, first, count)
     this.#deliver(name, tail).then(async ({ error, reason }) => { await this.#supplied(name, first, count, error, reason) })
-      .finally(() => { this.#release(payload.byteLength) })
+      .finally(() => { this.#release(payload.byteLength); settled() })
       .catch(() => {})
   }
 
@@ -177,6 +174,11 @@ export class DataPlane {
     if (error === 0) return
     const chunks = `chunks ${first} to ${first + count - 1} of ${name}`
     throw new SnapshotterError('DATA_PLANE_DOWN', `${chunks} (errno ${error}): ${reason}`)
+  }
+
+  /** A frame of another file's making, and its answer. */
+  async request (type: number, ...body: readonly Uint8Array[]): Promise<Frame> {
+    return await this.#ask(type, body)
   }
 
   /** Has the guardian unmount everything below the state directory and end. */

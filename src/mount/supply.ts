@@ -98,6 +98,11 @@ export class Supplier {
     this.#files.set(file.name, { file, members, readAhead: new ReadAhead(file.chunks), abort: new AbortController() })
   }
 
+  /** Everything that is served now. */
+  files (): SuppliedFile[] {
+    return [...this.#files.values()].map(({ file }) => file)
+  }
+
   remove (name: string): void {
     this.#files.get(name)?.abort.abort()
     this.#files.delete(name)

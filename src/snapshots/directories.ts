@@ -90,7 +90,9 @@ export class SnapshotDirectories {
   /** Puts back what a wiped disk took from under a record. */
   async ensure (id: number): Promise<void> {
     await mkdir(join(this.root, String(id)), { recursive: true, mode: MODE_ROOT })
-    await mkdir(this.fs(id), { recursive: true, mode: MODE_UPPER })
+    await mkdir(this.fs(id), { recursive: true, mode: MODE_UPPER }).catch((error: unknown) => {
+      if (systemCode(error) !== 'ENOTCONN') throw error // a mount whose server died: it is there, and mounting anew takes it away
+    })
   }
 
   /** Takes the empty `fs` of a layer that is not mounted away; `ensure` puts it back. */
@@ -170,6 +172,7 @@ async function makeExactly (path: string, mode: number): Promise<void> {
 }
 
 function explain (error: unknown, path: string): unknown {
-  if (systemCode(error) !== 'ENOSPC' && systemCode(error) !== 'EDQUOT') return error
-  return new SnapshotterError('RESOURCE_EXHAUSTED', `no space left for a snapshot in ${path}`, {}, { cause: error })
+  const code = systemCode(error) ?? ''
+  if (!['ENOSPC', 'EDQUOT', 'EROFS'].includes(code)) return error
+  return new SnapshotterError('RESOURCE_EXHAUSTED', `no space left for a snapshot in ${path} (${code})`, {}, { cause: error })
 }

@@ -75,7 +75,7 @@ function explain (error: unknown, path: string): unknown {
 }
 
 /** Primary result codes, https://sqlite.org/rescode.html. */
-export const SQLITE = { BUSY: 5, CORRUPT: 11, FULL: 13, NOTADB: 26 } as const
+export const SQLITE = { BUSY: 5, READONLY: 8, IOERR: 10, CORRUPT: 11, FULL: 13, NOTADB: 26 } as const
 
 /** 0 for what SQLite did not throw. */
 export function sqliteCode (error: unknown): number {

@@ -21,7 +21,7 @@ export const whyNot = versions.length > 0 ? null : 'needs root, containerd and r
 export interface SceneOptions {
   /** Gateway URLs, in order. */
   readonly sources?: readonly string[]
-  readonly driver?: 'auto' | 'erofs' | 'erofs-loop'
+  readonly driver?: 'auto' | 'erofs' | 'erofs-loop' | 'fuse'
   /** Of a gateway's silence. */
   readonly timeout?: string
   /** Of one read. */
@@ -42,6 +42,7 @@ export interface Status {
   readonly driver: string
   readonly layers: ReadonlyArray<{ readonly digest: string, readonly size: number, readonly cachedBytes: number, readonly readBytes: number, readonly state: string, readonly proven: boolean }>
   readonly worker: { readonly pid: number, readonly restarts: number, readonly waitingReads: number, readonly violations: number, readonly leafHashesChecked: number }
+  readonly cache: { readonly bytes: number, readonly maxBytes: number, readonly evictedChunks: number }
   readonly bytesServed: number
   readonly bytesServedUnverified: number
 }
@@ -216,13 +217,19 @@ export class Scene {
     await until('layers are unmounted', () => this.layerMounts().length === 0)
   }
 
-  /** SIGKILL to serve, guardian and worker, in this order. */
+  /** Of the driver fuse. */
+  treeServers (): number[] {
+    return processesOf(this.state).filter((line) => line.includes('tree-server')).map((line) => parseInt(line, 10))
+  }
+
+  /** SIGKILL to serve, guardian, worker and tree server, in this order. */
   async killNode (): Promise<void> {
     const { worker } = await this.status()
     const guardian = Number(readFileSync(join(this.state, 'guardian.pid'), 'utf8'))
     await this.daemon.end('SIGKILL')
-    for (const pid of [guardian, worker.pid]) kill(pid)
-    await until('guardian and worker are gone', () => ![guardian, worker.pid].some(lives))
+    const others = [guardian, worker.pid, ...this.treeServers()]
+    for (const pid of others) kill(pid)
+    await until('guardian, worker and tree server are gone', () => !others.some(lives))
   }
 
   async stopServe (): Promise<Outcome> {
@@ -267,7 +274,7 @@ export class Scene {
     for (const service of this.#services) await service.end('SIGKILL')
     const native = await nativeUnderTest()
     if (mountsBelow(join(this.state, 'data')).length > 0) await native.run(['abort', join(this.state, 'data')]).catch(() => {})
-    for (const pid of this.#native) kill(pid)
+    for (const pid of [...this.#native, ...this.treeServers()]) kill(pid)
     wipe(this.folder)
     rmSync(this.folder, { recursive: true, force: true })
   }

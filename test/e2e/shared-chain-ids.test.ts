@@ -37,7 +37,11 @@ beforeAll(async () => {
   liar = `ipfs://${(await claiming(memory, CID.parse(lying.cid), lying.manifestDigest, CID.parse(published.cid), published.manifestDigest)).toString()}`
   gateway = await GatedGateway.start(servedFrom(memory))
 }, PREPARE_MS)
-afterEach(async () => { if (whyNot === null) await scene.end() }, PREPARE_MS)
+afterEach(async () => {
+  if (whyNot !== null) return
+  gateway.release()
+  await scene.end()
+}, PREPARE_MS)
 afterAll(async () => {
   if (whyNot === null) await gateway.close()
   rmSync(folder, { recursive: true, force: true })
@@ -77,9 +81,9 @@ describe.each([
 })
 
 run('a liar alone is found out in the background: stopped, out of service, also after a restart', async () => {
-  await begin({ proveAfter: '1s' })
-  gateway.hold((path) => path.includes(lyingLayer) && scene.log.includes('proof begins'))
+  await begin({ proveAfter: '3s' })
   const { name, layers } = await scene.pull(liar)
+  gateway.hold((path) => path.includes(lyingLayer))
   const running = scene.start(name, '/bin/e2e', 'hold', ...all)
   await until('the liar runs', () => running.said.includes('ready'))
   gateway.release()
