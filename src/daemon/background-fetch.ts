@@ -46,6 +46,11 @@ export class BackgroundFetch {
     this.#pace.read()
   }
 
+  /** A pull ends: reads are about to begin. */
+  expect (): void {
+    this.#pace.expect()
+  }
+
   /** The blob as the proof reads it. */
   async * passing (layer: OpenedLayer, blocks: BlockService, waits: Waits): AsyncGenerator<VerifiedBytes> {
     const { record, cacheFolder } = layer

@@ -84,7 +84,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     const grpc = await serveSnapshots({ address: config.grpcAddress, snapshotters, log })
     undo.defer(async () => { await grpc.stop() })
     Object.assign(handlers, {
-      '/pull': pullHandler({ config, claims, proofs, sources, mounts, early, log }),
+      '/pull': pullHandler({ config, claims, proofs, sources, mounts, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
       '/status': statusHandler({ config, driver, dataPlane, mounts, proofs, quota: room.quota, sources, snapshotters })
     })
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')

@@ -22,7 +22,12 @@ export class ProofPace {
 
   /** A read misses, or a layer was mounted and will be read. */
   read (): void {
-    this.#lastRead = this.#clock.monotonicMs()
+    this.#lastRead = Math.max(this.#lastRead, this.#clock.monotonicMs())
+  }
+
+  /** An image was pulled and will be started: the time until its first read is no quiet. */
+  expect (): void {
+    this.#lastRead = Math.max(this.#lastRead, this.#clock.monotonicMs() + 2 * this.#settings.afterMs)
   }
 
   /** Until the reads are quiet, or have been loud for too long. Ends early, without an error, when `hurry` fires. */

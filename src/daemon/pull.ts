@@ -34,10 +34,12 @@ interface Parts {
   readonly sources: Sources
   readonly mounts: LayerMounts
   readonly early: EarlyFetch
+  /** Called when a container may start: its reads come before what is done in the background. */
+  readonly expectReads: () => void
   readonly log: Log
 }
 
-export function pullHandler ({ config, claims, proofs, sources, mounts, early, log }: Parts) {
+export function pullHandler ({ config, claims, proofs, sources, mounts, early, expectReads, log }: Parts) {
   const fetchEarly = async ({ opened, blocks }: BookedLayer, pulled: Promise<unknown>): Promise<void> => {
     const layer = await opened.catch(() => null)
     const isMounted = layer === null || [...mounts.layers().values()].some(({ key }) => key === layer.key)
@@ -63,6 +65,7 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, early, l
       plan,
       ready: async () => {
         await opened
+        expectReads()
         if (config.prove === 'before-commit') await Promise.all(layers.map(async (layer) => { await proofs.prove(await layer.opened, blocks, signal) }))
       },
       address: config.containerdAddress,
@@ -73,7 +76,7 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, early, l
       signal,
       log,
       onProgress: emit
-    }).then((image) => { ended.resolve(undefined); return image }, (error: unknown) => { ended.reject(error); throw error })
+    }).then((image) => { expectReads(); ended.resolve(undefined); return image }, (error: unknown) => { ended.reject(error); throw error })
     return {
       name,
       namespace: request.namespace,

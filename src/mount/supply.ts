@@ -170,11 +170,13 @@ export class Supplier {
   async #goAhead (entry: Entry, runs: readonly ChunkRun[]): Promise<void> {
     const { file, members: { sent, coming } } = entry
     if (file.format === 'tar') return
-    const left = runs.filter(({ first, count }) => membersOf(file.chunks, first, count).some(({ firstChunk }) => !sent.has(firstChunk) && !coming.has(firstChunk)))
+    const lacking = ({ first, count }: ChunkRun): Member[] =>
+      membersOf(file.chunks, first, count).filter(({ firstChunk }) => !sent.has(firstChunk) && !coming.has(firstChunk))
+    const left = runs.filter((run) => lacking(run).length > 0)
     const one = async (): Promise<void> => {
       const blob = await file.blob()
       for (let run = left.shift(); run !== undefined; run = left.shift()) {
-        const missing = membersOf(file.chunks, run.first, run.count).filter(({ firstChunk }) => !sent.has(firstChunk) && !coming.has(firstChunk))
+        const missing = lacking(run)
         await this.#supplyMembers({ entry, priority: 'foreground', supplied: new Set() }, blob, missing)
       }
     }

@@ -194,7 +194,8 @@ test('reads of one leaf at once bring each member once, under whatever name of t
   const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
   supplier.add(supplied(chunks, async () => file))
   supplier.add({ ...supplied(chunks, async () => file), name: 'twin' })
-  await Promise.all([supplier.answer('layer', [{ first: 1, count: 1 }]), supplier.answer('twin', [{ first: 2, count: 1 }]), supplier.answer('layer', [{ first: 9, count: 1 }])])
+  const asked = [['layer', 1], ['twin', 2], ['layer', 9]] as const
+  await Promise.all(asked.map(async ([name, first]) => { await supplier.answer(name, [{ first, count: 1 }]) }))
   expect(sent.map(({ first }) => first).sort((a, b) => a - b)).toEqual(chunks.map((_, at) => at))
   expect(read()).toBe(600_000)
   // A cache that lost a chunk gets it again.
