@@ -99,6 +99,7 @@ export class LayerProofs {
 
   close (): void {
     this.#closing.abort(new SnapshotterError('CANCELLED', 'the daemon is shutting down'))
+    for (const { hurry } of this.#passes.values()) hurry.abort() // what waits for quiet keeps the process alive
   }
 
   /** A plain layer was proven when it was opened: its record was made by a whole pass. */

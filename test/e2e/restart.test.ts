@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
 
 describe.each([
-  ['estargz', 'erofs'], ['keep', 'erofs'], ['estargz', 'erofs-loop']
+  ['estargz', 'erofs'], ['keep', 'erofs'], ['estargz', 'erofs-loop'], ['estargz', 'fuse']
 ] as const)('an image published with --format %s, mounted by %s', (format, driver) => {
   let gateway: GatedGateway
   let leaves: string[]

@@ -27,7 +27,7 @@ beforeAll(async () => {
 }, PREPARE_MS)
 afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
 
-describe.each(['erofs', 'erofs-loop'] as const)('with the driver %s', (driver) => {
+describe.each(['erofs', 'erofs-loop', 'fuse'] as const)('with the driver %s', (driver) => {
   let gateway: GatedGateway
   let scene: Scene
   let leaves: string[]
