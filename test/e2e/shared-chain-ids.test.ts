@@ -63,7 +63,7 @@ describe.each([
     await until('the liar runs', () => running.said.includes('ready'))
     const mine = await scene.pull(published.reference, ...victimName)
     expect(await hashes(mine.name)).toEqual(victim.expected(all))
-    expect(await running.ended).toBe(137)
+    expect(await running.ended).not.toBe(0)
     expect(lines('container stopped by policy')).toMatchObject([{ namespace: 'default', code: 'DIFFID_MISMATCH', container: expect.any(String), image: name }])
     expect(running.lines()).toBe('')
     expect(await scene.status()).toMatchObject({ bytesServedUnverified: 0 })
@@ -87,7 +87,8 @@ run('a liar alone is found out in the background: stopped, out of service, also 
   const running = scene.start(name, '/bin/e2e', 'hold', ...all)
   await until('the liar runs', () => running.said.includes('ready'))
   gateway.release()
-  expect(await running.ended).toBe(137)
+  expect(await running.ended).not.toBe(0) // 137, or 1 when ctr cannot clean up after it
+  expect(lines('container stopped by policy')).toMatchObject([{ code: 'DIFFID_MISMATCH', image: name }])
   await until('its mounts are gone', () => scene.layerMounts().length === 0)
   const refused = async (): Promise<void> => {
     await expect(scene.withMounted(layers.at(-1)?.chainId ?? '', async () => {})).rejects.toThrow(/DIFFID_MISMATCH|DIGEST_MISMATCH/)
