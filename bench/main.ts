@@ -14,6 +14,7 @@ import { renderTable } from './table.ts'
 
 const SCRATCH = '/var/tmp' // a disk, also where /tmp is memory
 
+process.stdout.on('error', () => {}) // whoever read along has gone; what was started must still be taken down
 const say = (text: string): void => { process.stdout.write(`${text}\n`) }
 
 async function runParts (options: Options, context: Omit<BenchContext, 'cleanup'>): Promise<Record<string, PartResult>> {

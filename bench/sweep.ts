@@ -1,6 +1,7 @@
 // Last resort of every run: ends processes and mounts that still name a run's folder. Only what carries that folder's name,
 // which nobody else's does, is touched.
 import { readFileSync } from 'node:fs'
+import { rmdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { run } from './demo/run.ts'
 import { processesOf } from './process-usage.ts'
@@ -19,11 +20,13 @@ export async function sweep (folder: string): Promise<string[]> {
     }
     await sleep(50)
   }
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').map((line) => (line.split(' ')[4] ?? '').replaceAll('\\040', ' '))
-    .filter((path) => path.startsWith(`${folder}/`)).sort().reverse()
+  // Below the folder, or an overlay over it: `ctr run` has one for a moment in the system's temporary folder.
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter((line) => line.includes(`${folder}/`))
+    .map((line) => (line.split(' ')[4] ?? '').replaceAll('\\040', ' ')).sort().reverse()
   for (const mount of mounts) {
     left.push(`mount ${mount}`)
     await run('umount', ['-l', mount], { mayFail: true })
+    if (!mount.startsWith(`${folder}/`)) await rmdir(mount).catch(() => {})
   }
   return left
 }

@@ -35,32 +35,56 @@ export const part: Part = {
     const random = seededRandom(context.seed)
     const cells: Cell[] = []
     const stored: StoredImage[] = []
+    const unbuilt: Array<{ name: string, why: string }> = []
     for (const recipe of images) {
-      if (context.signal.aborted) break
-      const image = await storedImage(context.cache, recipe, context.say)
-      stored.push(image)
-      const cleanup = new Cleanup()
-      context.cleanup.add(`end what ${recipe.name} started`, async () => { await cleanup.run() })
+      if (stopped(context)) break
       try {
-        const taking = present.filter((each) => context.contenders.length > 0 || each.images?.includes(recipe.name) !== false)
-        const sources: Array<Omit<Taking, 'line'>> = []
-        for (const contender of taking) if (!stopped(context)) sources.push({ contender, source: await contender.source(image, context, cleanup) })
-        for (const link of links) cells.push(...await measureGroup(image, link, sources, random, context))
-      } finally {
-        await cleanup.run()
+        const image = await storedImage(context.cache, recipe, context.say)
+        stored.push(image)
+        cells.push(...await measureImage(image, links, present, random, context))
+      } catch (error) {
+        if (stopped(context)) break
+        context.say(`  ${recipe.name} FAILED: ${firstLineOf(error)}`)
+        unbuilt.push({ name: recipe.name, why: firstLineOf(error) })
       }
     }
-    return resultOf(cells, { images: stored, links, contenders: present, absent })
+    return resultOf(cells, { images: stored, links, contenders: present, absent: [...absent, ...unbuilt] })
   }
 }
 
+async function measureImage (
+  image: StoredImage, links: readonly Link[], present: readonly Contender[], random: () => number, context: BenchContext
+): Promise<Cell[]> {
+  const cleanup = new Cleanup()
+  context.cleanup.add(`end what ${image.recipe.name} started`, async () => { await cleanup.run() })
+  const sources: Array<Omit<Taking, 'line'>> = []
+  const unready = new Map<string, string>()
+  const cells: Cell[] = []
+  try {
+    for (const contender of present) {
+      if (stopped(context) || (context.contenders.length === 0 && contender.images?.includes(image.recipe.name) === false)) continue
+      try {
+        sources.push({ contender, source: await contender.source(image, context, cleanup) })
+      } catch (error) {
+        unready.set(contender.name, firstLineOf(error))
+        if (!stopped(context)) context.say(`  ${image.recipe.name}-${contender.name} FAILED: ${firstLineOf(error)}`)
+      }
+    }
+    for (const link of links) cells.push(...await measureGroup(image, link, sources, unready, random, context))
+  } finally {
+    await cleanup.run()
+  }
+  return cells
+}
+
 async function measureGroup (
-  image: StoredImage, link: Link, sources: ReadonlyArray<Omit<Taking, 'line'>>, random: () => number, context: BenchContext
+  image: StoredImage, link: Link, sources: ReadonlyArray<Omit<Taking, 'line'>>, unready: ReadonlyMap<string, string>,
+  random: () => number, context: BenchContext
 ): Promise<Cell[]> {
   const cleanup = new Cleanup()
   context.cleanup.add('close the line', async () => { await cleanup.run() })
   const measurements: Measurement[] = []
-  const errors = new Map<string, string>()
+  const errors = new Map(unready)
   try {
     const taking = await Promise.all(sources.map(async ({ contender, source }) => ({ contender, source, line: await openLine(source, link, cleanup) })))
     const order = shuffled(taking.flatMap((each) => Array.from({ length: context.runs }, (_, run) => ({ ...each, run }))), random)
@@ -74,9 +98,8 @@ async function measureGroup (
         context.say(`  ${label}: ${found.map(summary).join('; ')}`)
       } catch (error) {
         if (stopped(context)) break
-        const line = (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? ''
-        errors.set(contender.name, line)
-        context.say(`  ${label} FAILED: ${line}`)
+        errors.set(contender.name, firstLineOf(error))
+        context.say(`  ${label} FAILED: ${firstLineOf(error)}`)
       }
     }
   } finally {
@@ -90,8 +113,12 @@ function stopped ({ signal }: BenchContext): boolean {
   return signal.aborted
 }
 
-function summary ({ contender, ms, bytes }: Measurement): string {
-  return `${contender} ${Math.round(ms)} ms${bytes > 0 ? `, ${(bytes / 1e6).toFixed(1)} MB` : ''}`
+function firstLineOf (error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? ''
+}
+
+function summary ({ contender, ms, bytes, warning }: Measurement): string {
+  return `${contender} ${Math.round(ms)} ms${bytes > 0 ? `, ${(bytes / 1e6).toFixed(1)} MB` : ''}${warning === null ? '' : ` (${warning})`}`
 }
 
 async function openLine (source: Source, link: Link, cleanup: Cleanup): Promise<Line> {

@@ -20,6 +20,8 @@ export interface Cell {
   readonly processes: ReadonlyArray<{ readonly name: string, readonly cpuSeconds: number, readonly peakBytes: number }>
   /** Of a run that failed, when one did. */
   readonly error: string | null
+  /** Of a run that was not as it should be though it ended well: a lazy contender that fetched everything. */
+  readonly warning: string | null
 }
 
 export interface Conditions {
@@ -43,7 +45,8 @@ export function cellsOf (image: string, link: string, measurements: readonly Mea
       requests: of(({ requests }) => requests),
       cpuSeconds: of(({ cpuSeconds }) => cpuSeconds),
       processes: processMedians(runs),
-      error: errors.get(contender) ?? null
+      error: errors.get(contender) ?? null,
+      warning: runs.find(({ warning }) => warning !== null)?.warning ?? null
     }
   })
 }
@@ -59,7 +62,8 @@ export function resultOf (cells: readonly Cell[], { images, links, contenders, a
     ...contenders.map(({ name, about }) => `${name}: ${about}`),
     ...contenders.some(({ name }) => name === fullPull.name) ? [`${UNPACKED}: second run of ${fullPull.name}, page cache dropped again`] : [],
     ...absent.map(({ name, why }) => `absent: ${name}: ${why}`),
-    ...cells.flatMap(({ image, link, contender, error }) => error === null ? [] : [`FAILED: ${image} ${link} ${contender}: ${error}`])
+    ...cells.flatMap(({ image, link, contender, error }) => error === null ? [] : [`FAILED: ${image} ${link} ${contender}: ${error}`]),
+    ...cells.flatMap(({ image, link, contender, warning }) => warning === null ? [] : [`NOTE: ${image} ${link} ${contender}: ${warning}`])
   ]
   return {
     tables: [{

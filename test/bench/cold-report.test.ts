@@ -7,7 +7,7 @@ import type { Measurement } from '../../bench/cold/measure.ts'
 import { RECIPES } from '../../bench/images/catalogue.ts'
 
 const run = (contender: string, ms: number, bytes = 1e6): Measurement => ({
-  contender, ms, pullMs: ms / 2, bytes, requests: 3, cpuSeconds: 1, processes: [{ name: 'node serve', cpuSeconds: 0.5, peakBytes: ms * 1e6 }]
+  contender, ms, pullMs: ms / 2, bytes, requests: 3, cpuSeconds: 1, processes: [{ name: 'node serve', cpuSeconds: 0.5, peakBytes: ms * 1e6 }], warning: null
 })
 const recipe = RECIPES.find(({ name }) => name === 'python') ?? RECIPES[0]
 if (recipe === undefined) throw new Error('no recipes')
@@ -51,6 +51,13 @@ describe('resultOf', () => {
     expect(table?.rows.map(([, , contender, ms, share]) => [contender, ms, share])).toEqual([
       ['containerd', '1500', '1.000'], ['ours', '200', '0.133'], ['stargz', 'failed', undefined]])
     expect(table?.notes).toEqual(expect.arrayContaining(['absent: stargz: no go on PATH', 'FAILED: python 20ms-10MB stargz: it broke']))
+  })
+
+  test('says of a lazy contender that it fetched everything, and keeps its time', () => {
+    const [table] = resultOf(cellsOf('python', '20ms-10MB', [{ ...run('ours', 100), warning: 'not lazy: 9 of 9' }], new Map()), conditions).tables
+
+    expect(table?.notes).toContain('NOTE: python 20ms-10MB ours: not lazy: 9 of 9')
+    expect(table?.rows.map(([, , , ms]) => ms)).toEqual(['100'])
   })
 
   test('charts all but the yardstick, one chart a link', () => {
