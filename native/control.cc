@@ -24,21 +24,22 @@ Control::Control(int listener, Identity identity, Registry& registry, Waits& wai
       suppliers_("supply", supplierThreads()), checkers_("check", 1) {}
 
 void Control::run() {
-  for (;;) {
-    const int patience = counters_.waitingReads > 0 || !strangers_.empty() ? kTickMs : kIdleTickMs;
-    const bool guardian = connections_.wait(patience, identity_.guardianLink, supplyBytes_ < kSupplyBytesMax);
-    if (guardian) obeyGuardian();
-    for (const uint64_t id : connections_.takeAccepted()) {
-      strangers_[id] = nowMs();
-      ByteWriter writer = beginFrame(FrameType::kHello, 0);
-      writer.number(kProtocolVersion).number<uint32_t>(::getpid()).number(identity_.restarts).number<uint32_t>(::getppid());
-      connections_.post(id, finishFrame(writer));
-    }
-    uint64_t connection = 0;
-    Frame frame;
-    while (connections_.takeFrame(connection, frame)) handle(connection, std::move(frame));
-    tick();
+  for (;;) step(counters_.waitingReads > 0 || !strangers_.empty() ? kTickMs : kIdleTickMs);
+}
+
+void Control::step(int patienceMs) {
+  const bool guardian = connections_.wait(patienceMs, identity_.guardianLink, supplyBytes_ < kSupplyBytesMax);
+  if (guardian) obeyGuardian();
+  for (const uint64_t id : connections_.takeAccepted()) {
+    strangers_[id] = nowMs();
+    ByteWriter writer = beginFrame(FrameType::kHello, 0);
+    writer.number(kProtocolVersion).number<uint32_t>(::getpid()).number(identity_.restarts).number<uint32_t>(::getppid());
+    connections_.post(id, finishFrame(writer));
   }
+  uint64_t connection = 0;
+  Frame frame;
+  while (connections_.takeFrame(connection, frame)) handle(connection, std::move(frame));
+  tick();
 }
 
 void Control::tick() {

@@ -20,6 +20,8 @@ class Control final : public Fetcher {
   Control(int listener, Identity identity, Registry& registry, Waits& waits, Session& session, Counters& counters);
 
   [[noreturn]] void run();
+  /** Handles what has arrived, or waits for it. */
+  void step(int patienceMs);
   void fetch(const std::string& file, const std::vector<Run>& runs, uint32_t needId) override;
 
  private:
