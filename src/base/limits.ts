@@ -55,6 +55,7 @@ export const XATTR_NAME_BYTES_MAX = 255 // XATTR_NAME_MAX
 export const LAYER_CHUNKS_MAX = 2_000_000 // one per file and one per 256 KiB of 64 GiB; 80 bytes each in the data plane
 export const LINKS_FOLLOWED_MAX = 255 // symbolic links on the way to one entry, as containerd's applier
 export const IMPLIED_STEPS_MAX = 32_000_000 // to find what one layer's unnamed directories are below: a few seconds
+export const PARENTS_REMEMBERED_MAX = 65_536 // directories of one layer that are found by their text while it is read
 export const GZIP_HEADER_BYTES_MAX = 128 * KiB // an extra field has at most 64 KiB; names and comments are short
 export const TOC_TAIL_BYTES = 512 * KiB // first read of an eStargz blob, at least: footer and, for most layers, all of the TOC
 export const MEMBER_BYTES_MAX = 20 * MiB // one gzip member travels to the data plane in one frame of 24 MiB
@@ -99,6 +100,11 @@ export const FETCH_BACKOFF_MS = 250 // before the next round after transient fai
 
 // Servers
 export const GRPC_MESSAGE_BYTES_MAX = 16 * MiB // containerd's own limit (defaults.DefaultMaxRecvMsgSize)
+export const CONTROL_CALL_DEADLINE_MS = 60_000 // status, exit: twice what the data plane may take to answer the daemon
+export const HTTP_REQUEST_MS_MAX = 10_000 // of one request for metrics or health to arrive
+export const HTTP_PROBE_MS_MAX = 5_000 // the data plane's answer to a health check; monitoring asks every few seconds
+export const LOCK_PATIENCE_MS = 1_000 // for a daemon that is about to end
+export const START_STOP_MS = 1_000 // SIGTERM while starting: what is under way may end by itself for this long
 export const CONTROL_BODY_BYTES_MAX = 64 * KiB // a pull request names a reference and a few options
 export const PLAIN_PASSES_MAX = 4 // plain layers that are read whole at once: each holds 24 MiB of leaves, and an image has up to 127
 export const LAYER_RECORD_BYTES_MAX = 512 * MiB // a sealed index of LAYER_ENTRIES_MAX entries with long names; guards the read
@@ -202,3 +208,5 @@ export const CACHE_EVICTIONS_PER_CALL = 4_096 // chunks in one frame: the worker
 export const CACHE_BLOCK_BYTES = 4_096 // what a file takes on the disk is a multiple of this
 export const CACHE_LOOK_MS = 10_000 // between looks at the disk when nothing is supplied
 export const CACHE_YOUNG_MS = 120_000 // data of a layer that is not served may be about to be
+export const SHARED_CHUNKS_MAX = 262_144 // chunks that are known by digest across layers: about 40 MiB of memory
+export const SHARED_CHUNK_BYTES_MIN = 4 * KiB // smaller ones cost more to look up than to fetch with their neighbours

@@ -1,5 +1,7 @@
-// Logs are events with fields: a constant lower-case message, data in fields, on stderr. Never tokens or whole URLs.
+// Logs are events with fields: a constant lower-case message, data in fields, on stderr. Never tokens or whole URLs. Each
+// line names the call it belongs to, if any: see call-id.ts.
 import pino from 'pino'
+import { currentCall } from './call-id.ts'
 
 export interface Log {
   readonly debug: (fields: object, event: string) => void
@@ -9,7 +11,11 @@ export interface Log {
 }
 
 export function createLog (level: 'debug' | 'info' | 'warn' | 'error' | 'silent' = 'info'): Log {
-  const logger = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 2, sync: true }))
+  const mixin = (): object => {
+    const call = currentCall()
+    return call === undefined ? {} : { call }
+  }
+  const logger = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, mixin }, pino.destination({ dest: 2, sync: true }))
   return {
     debug: (fields, event) => { logger.debug(fields, event) },
     info: (fields, event) => { logger.info(fields, event) },

@@ -5,19 +5,20 @@ import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { sleep } from '../base/clock.ts'
-import { messageOf, SnapshotterError } from '../base/errors.ts'
+import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { GRPC_MESSAGE_BYTES_MAX, GRPC_STOP_GRACE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import { healthService } from './health-service.ts'
 import { serviceOf } from './protocol.ts'
-import { snapshotsService } from './snapshots-service.ts'
+import { type CallObserver, snapshotsService } from './snapshots-service.ts'
 
 export interface ServeInit {
   /** Absolute path of the socket. */
   readonly address: string
   readonly snapshotters: Snapshotters
   readonly log: Log
+  readonly onCall?: CallObserver
 }
 
 export interface GrpcServer {
@@ -27,24 +28,29 @@ export interface GrpcServer {
 }
 
 /** @throws ENVIRONMENT when another process serves the address or the socket cannot be made. */
-export async function serveSnapshots ({ address, snapshotters, log }: ServeInit): Promise<GrpcServer> {
+export async function serveSnapshots ({ address, snapshotters, log, onCall }: ServeInit): Promise<GrpcServer> {
+  await requireFree(address)
   await mkdir(dirname(address), { recursive: true, mode: 0o711 })
-  const found = await lstat(address).catch(() => null)
-  if (found !== null && !found.isSocket()) throw new SnapshotterError('ENVIRONMENT', `${address} is there and no socket; choose another [grpc] address`)
-  if (await isServed(address)) {
-    throw new SnapshotterError('ENVIRONMENT', `${address} is served by another process; stop it or choose another [grpc] address`)
-  }
   const server = new Server({
     'grpc.max_receive_message_length': GRPC_MESSAGE_BYTES_MAX,
     'grpc.max_send_message_length': GRPC_MESSAGE_BYTES_MAX
   })
-  server.addService(serviceOf('snapshots').service, snapshotsService(snapshotters, log))
+  server.addService(serviceOf('snapshots').service, snapshotsService(snapshotters, log, onCall))
   server.addService(serviceOf('health').service, healthService())
   const inode = await bind(server, address)
   log.info({ address }, 'serving snapshots')
 
   let stopping: Promise<void> | null = null
   return { address, stop: async () => await (stopping ??= stop(server, address, inode)) }
+}
+
+/** Changes nothing. @throws ENVIRONMENT when somebody serves the address, or something else is there. */
+export async function requireFree (address: string): Promise<void> {
+  const found = await lstat(address).catch(() => null)
+  if (found !== null && !found.isSocket()) throw new SnapshotterError('ENVIRONMENT', `${address} is there and no socket; choose another [grpc] address`)
+  if (await isServed(address)) {
+    throw new SnapshotterError('ENVIRONMENT', `${address} is served by another process; stop it or choose another [grpc] address`)
+  }
 }
 
 /** Binds in a private directory and renames: at no moment can another user connect, and a stale socket is replaced at once. */
@@ -81,6 +87,7 @@ async function isServed (address: string): Promise<boolean> {
   return await new Promise<boolean>((resolve) => {
     const socket = connect(address)
     socket.once('connect', () => { socket.destroy(); resolve(true) })
-    socket.once('error', () => resolve(false))
+    // Whoever is too busy to answer (EAGAIN) is there, too.
+    socket.once('error', (error) => resolve(!['ENOENT', 'ECONNREFUSED'].includes(systemCode(error) ?? '')))
   })
 }

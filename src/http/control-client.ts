@@ -1,6 +1,7 @@
 // The command line's side of the control socket.
 import { type IncomingMessage, request } from 'node:http'
 import { ERROR_CODES, type ErrorCode, messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
+import { CONTROL_CALL_DEADLINE_MS } from '../base/limits.ts'
 
 interface Line {
   readonly event?: object
@@ -8,10 +9,34 @@ interface Line {
   readonly error?: { readonly code: string, readonly message: string }
 }
 
-/** Calls the daemon whose state folder holds `socket`. @throws what the daemon answered, or UNAVAILABLE without one. */
-export async function callControl (socket: string, path: string, body: object | null, onEvent: (event: object) => void = () => {}): Promise<object> {
+/**
+ * Calls the daemon whose state folder holds `socket`. A call whose events nobody wants must be answered within CONTROL_CALL_DEADLINE_MS;
+ * the others take as long as they take. @throws what the daemon answered, or UNAVAILABLE without one.
+ */
+export async function callControl (socket: string, path: string, body: object | null, onEvent?: (event: object) => void): Promise<object> {
+  const late = new SnapshotterError('UNAVAILABLE', `the daemon on ${socket} did not answer ${path} within ${CONTROL_CALL_DEADLINE_MS} ms; see its log`)
+  const ending = new AbortController()
+  const timer = onEvent === undefined ? setTimeout(() => { ending.abort(late) }, CONTROL_CALL_DEADLINE_MS) : undefined
+  try {
+    return await converse({ socket, path, body, signal: ending.signal, onEvent: onEvent ?? (() => {}) })
+  } catch (error) {
+    throw ending.signal.aborted ? late : error
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+interface Conversation {
+  readonly socket: string
+  readonly path: string
+  readonly body: object | null
+  readonly signal: AbortSignal
+  readonly onEvent: (event: object) => void
+}
+
+async function converse ({ socket, path, body, signal, onEvent }: Conversation): Promise<object> {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    const call = request({ socketPath: socket, path, method: 'POST' }, resolve)
+    const call = request({ socketPath: socket, path, method: 'POST', signal }, resolve)
     call.once('error', (cause) => { reject(unreachable(socket, cause)) })
     call.end(body === null ? '' : JSON.stringify(body))
   })

@@ -4,8 +4,9 @@ import { chmod, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import { once } from 'node:events'
-import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
-import { CONTROL_BODY_BYTES_MAX } from '../base/limits.ts'
+import { asCall } from '../base/call-id.ts'
+import { asSnapshotterError, SnapshotterError, systemCode } from '../base/errors.ts'
+import { CONTROL_BODY_BYTES_MAX, REFERENCE_CHARACTERS_MAX } from '../base/limits.ts'
 
 export interface ControlCall {
   readonly body: unknown
@@ -34,7 +35,8 @@ export async function takeSocket (path: string): Promise<void> {
   const answered = await new Promise<boolean>((resolve) => {
     const probe = connect(path)
     probe.once('connect', () => { probe.destroy(); resolve(true) })
-    probe.once('error', () => { resolve(false) })
+    // Whoever is too busy to answer (EAGAIN) is there, too.
+    probe.once('error', (error) => { resolve(!['ENOENT', 'ECONNREFUSED'].includes(systemCode(error) ?? '')) })
   })
   if (answered) throw new SnapshotterError('FAILED_PRECONDITION', `${path} is served by another process; stop it first`)
   await rm(path, { force: true })
@@ -49,12 +51,21 @@ async function answer (handlers: ControlHandlers, request: IncomingMessage, resp
     const handler = handlers[request.url ?? '']
     if (handler === undefined) throw new SnapshotterError('NOT_FOUND', `the daemon has no call ${request.url ?? ''}, or is still starting`)
     const body = await readBody(request)
-    line({ result: await handler({ body, signal: abort.signal, emit: (event) => { line({ event }) } }) })
+    const path = request.url ?? ''
+    const result = asCall(path.slice(1), `${path.slice(1)} ${subjectOf(body)}`.trim(), async () =>
+      await handler({ body, signal: abort.signal, emit: (event) => { line({ event }) } }))
+    line({ result: await result })
   } catch (error) {
     const failure = asSnapshotterError(error)
     line({ error: { code: failure.code, message: failure.message } })
   }
   response.end()
+}
+
+/** What the call is about, for people. */
+function subjectOf (body: unknown): string {
+  const { reference } = (body ?? {}) as { readonly reference?: unknown }
+  return typeof reference === 'string' ? reference.slice(0, REFERENCE_CHARACTERS_MAX) : ''
 }
 
 async function readBody (request: IncomingMessage): Promise<unknown> {

@@ -7,7 +7,7 @@ import type { Log } from '../base/log.ts'
 import { CODE_DAG_PB } from '../verify/cid.ts'
 import { type VerifiedBytes, verifiedConcat } from '../verify/verified-bytes.ts'
 import type { BlockSource, Need } from './block-source.ts'
-import type { BlockService, ByteRange, DirectoryEntry, SourceConfig, SourceStatus, UnixfsFile, Waits } from './blocks.ts'
+import type { BlockService, ByteRange, DirectoryEntry, ServiceActivity, SourceConfig, SourceStatus, UnixfsFile, Waits } from './blocks.ts'
 import { CarFileSource } from './car-file-source.ts'
 import { listDirectory, resolvePath } from './directory.ts'
 import { Exchange, singleNeed } from './exchange.ts'
@@ -16,6 +16,7 @@ import { ForegroundGate } from './foreground-gate.ts'
 import { rangePlan } from './file-needs.ts'
 import { GatewayHttp } from './gateway-http.ts'
 import { GatewaySource } from './gateway-source.ts'
+import { loggedTransport } from './logged-transport.ts'
 import { Session } from './session.ts'
 import { OpenFile } from './unixfs-file.ts'
 import { decodeFileNode } from './unixfs-node.ts'
@@ -34,13 +35,13 @@ export interface BlockServiceOptions {
 export function createBlockService ({ sources, log, clock = systemClock, sleep = realSleep }: BlockServiceOptions): BlockService {
   const gate = new ForegroundGate()
   const built = sources.map((config) => sourceOf(config, { clock, log, gate }))
-  return new Service(built, new Exchange(built, { clock, sleep }, gate))
+  return new Service(built, new Exchange(built, { clock, sleep }, gate), gate)
 }
 
 function sourceOf (config: SourceConfig, parts: { readonly clock: Clock, readonly log: Log, readonly gate: ForegroundGate }): BlockSource {
   if (config.type === 'gateway') {
     const { url, timeoutMs = GATEWAY_TIMEOUT_MS, token, caPem } = config
-    return new GatewaySource(new GatewayHttp({ url, timeoutMs, token, caPem, clock: parts.clock }), parts)
+    return new GatewaySource(loggedTransport(new GatewayHttp({ url, timeoutMs, token, caPem, clock: parts.clock }), parts), parts)
   }
   if (config.type === 'car') return new CarFileSource(config.path, parts.clock)
   throw new SnapshotterError('UNSUPPORTED', `sources of type ${config.type} are not supported: use a gateway or a CAR file`)
@@ -49,10 +50,12 @@ function sourceOf (config: SourceConfig, parts: { readonly clock: Clock, readonl
 class Service implements BlockService {
   readonly #sources: readonly BlockSource[]
   readonly #exchange: Exchange
+  readonly #gate: ForegroundGate
 
-  constructor (sources: readonly BlockSource[], exchange: Exchange) {
+  constructor (sources: readonly BlockSource[], exchange: Exchange, gate: ForegroundGate) {
     this.#sources = sources
     this.#exchange = exchange
+    this.#gate = gate
   }
 
   async get (cid: CID, waits: Waits = {}): Promise<VerifiedBytes> {
@@ -108,6 +111,16 @@ class Service implements BlockService {
 
   sources (): SourceStatus[] {
     return this.#sources.map((source) => source.status())
+  }
+
+  activity (): ServiceActivity {
+    return {
+      sources: this.#sources.map((source) => {
+        const { name, type } = source.status()
+        return { name, type, ...source.activity() }
+      }),
+      gate: this.#gate.state
+    }
   }
 
   async close (): Promise<void> {

@@ -6,6 +6,7 @@ import type { VerifiedBytes } from '../verify/verified-bytes.ts'
 import type { Attempt } from './attempts.ts'
 import type { BlockKey } from './block-key.ts'
 import type { SourceStatus } from './blocks.ts'
+import type { SourceActivity } from './source-traffic.ts'
 
 /** A block, where it stands in the file ([base, base + size)) and which bytes [from, to) of the file it is needed for. */
 export interface Need {
@@ -66,5 +67,6 @@ export interface BlockSource {
    */
   readonly fetch: (wants: WantList, attempts: Attempt[], waits: FetchWaits) => Promise<void>
   readonly status: () => SourceStatus
+  readonly activity: () => SourceActivity
   readonly close: () => Promise<void>
 }

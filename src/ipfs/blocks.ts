@@ -3,6 +3,7 @@
 import type { CID } from 'multiformats/cid'
 import type { Priority } from '../base/semaphore.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
+import type { SourceActivity } from './source-traffic.ts'
 
 export interface Waits {
   readonly signal?: AbortSignal | undefined
@@ -35,7 +36,15 @@ export interface BlockService {
   resolvePath: (root: CID, names: readonly string[], waits?: Waits) => Promise<CID | null>
   /** Figures for `status`. */
   sources: () => SourceStatus[]
+  /** What the sources do right now, and for what, in the same order. */
+  activity: () => ServiceActivity
   close: () => Promise<void>
+}
+
+export interface ServiceActivity {
+  readonly sources: ReadonlyArray<SourceActivity & Pick<SourceStatus, 'name' | 'type'>>
+  /** Requests for which somebody waits, and background requests that wait for a moment without any. */
+  readonly gate: { readonly foreground: number, readonly held: number }
 }
 
 export interface UnixfsFile {

@@ -6,15 +6,13 @@ import type { Attempt } from './attempts.ts'
 import type { BlockSource, FetchWaits, WantList } from './block-source.ts'
 import type { SourceStatus } from './blocks.ts'
 import { type CarStore, openCarStore } from './car-store.ts'
+import { type SourceActivity, SourceTraffic } from './source-traffic.ts'
 
 export class CarFileSource implements BlockSource {
   readonly #path: string
   readonly #clock: Clock
   #store: Promise<CarStore> | null = null
-  #requests = 0
-  #failures = 0
-  #bytes = 0
-  #blocks = 0
+  readonly #traffic: SourceTraffic
   readonly availableAt = 0
   readonly suspect = false
   readonly unusualMs = HEDGE_MS_MAX
@@ -23,6 +21,7 @@ export class CarFileSource implements BlockSource {
   constructor (path: string, clock: Clock) {
     this.#path = path
     this.#clock = clock
+    this.#traffic = new SourceTraffic(clock)
   }
 
   get name (): string {
@@ -35,17 +34,17 @@ export class CarFileSource implements BlockSource {
       waits.signal.throwIfAborted()
       const started = this.#clock.monotonicMs()
       const fail = (code: Attempt['code'], note: string): void => {
-        this.#failures++
+        this.#traffic.failure(code)
         attempts.push({ source: this.name, code, note, ms: this.#clock.monotonicMs() - started, transient: false, formatRefused: false })
       }
-      this.#requests++
+      const ended = this.#traffic.request(`block ${cid.toString()}`, waits.priority)
       try {
         const block = await (await this.#open()).get(cid)
         if (block === null) {
           fail('ROOT_NOT_FOUND', 'not in the file')
         } else {
-          this.#bytes += block.byteLength
-          this.#blocks++
+          this.#traffic.bytes(waits.priority, block.byteLength)
+          this.#traffic.block(waits.priority)
           wants.accept(key, block)
           waits.alive?.()
         }
@@ -53,6 +52,8 @@ export class CarFileSource implements BlockSource {
         const { code, message } = asSnapshotterError(error)
         fail(code, message)
         if (this.#store === null) return
+      } finally {
+        ended()
       }
     }
   }
@@ -61,13 +62,14 @@ export class CarFileSource implements BlockSource {
     return {
       name: this.name,
       type: 'car',
-      requests: this.#requests,
-      failures: this.#failures,
-      bytes: this.#bytes,
-      blocks: this.#blocks,
+      ...this.#traffic.totals,
       budget: null,
       retryAt: null
     }
+  }
+
+  activity (): SourceActivity {
+    return this.#traffic.activity
   }
 
   async close (): Promise<void> {

@@ -42,3 +42,10 @@ export function only (cid: CID, wants: WantList): WantList {
     begin: () => { wants.begin() }
   }
 }
+
+/** One request for all of it saves round trips. */
+export function worthCar (wants: WantList): boolean {
+  if (wants.size > 1) return true
+  for (const [, { deep }] of wants.pending()) return deep
+  return false
+}

@@ -2,6 +2,7 @@
 // blocks through the sources and lives as long as somebody waits for it. A foreground reader takes a block over from a
 // background job that has not begun. Only a plan that says `share` has its first block fetched beside another job's.
 import type { CID } from 'multiformats/cid'
+import { inThisCall } from '../base/call-id.ts'
 import type { Clock } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
 import { LEAF_CACHE_BYTES, NODE_CACHE_BYTES, RANGE_BLOCKS_MAX } from '../base/limits.ts'
@@ -63,6 +64,8 @@ export class Job implements WantList {
   readonly attempts: Attempt[] = []
   readonly controller = new AbortController()
   readonly priority: Priority
+  /** A gathered job starts from another one's timer. */
+  readonly asAsked = inThisCall()
   owned = true
   begun = false
   /** Settles when nothing is under way any more; never rejects. */
@@ -241,7 +244,7 @@ export class Exchange {
   #run (job: Job): void {
     const waits = { signal: job.controller.signal, priority: job.priority }
     const leave = job.priority === 'foreground' ? this.#gate.enter() : () => {}
-    const run = fetchFromSources(this.#sources, job, job.attempts, waits, this.#time)
+    const run = job.asAsked(async () => { await fetchFromSources(this.#sources, job, job.attempts, waits, this.#time) })
       .catch((error: unknown) => { job.fail(error) })
       .finally(() => {
         leave()

@@ -8,6 +8,11 @@ export class ForegroundGate {
   #timer: NodeJS.Timeout | undefined
   readonly #waiting = new Set<() => void>()
 
+  /** For `status --debug`. */
+  get state (): { readonly foreground: number, readonly held: number } {
+    return { foreground: this.#foreground, held: this.#waiting.size }
+  }
+
   /** Foreground work began; call the result when it ended. */
   enter (): () => void {
     this.#foreground++

@@ -7,17 +7,18 @@ import {
   BLOCK_BYTES_MAX, CAR_OVERHEAD_BYTES_MAX, FETCH_CONCURRENCY, SOURCE_BACKGROUND_CONCURRENCY, SOURCE_CONCURRENCY
 } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
-import { Semaphore } from '../base/semaphore.ts'
+import { type Priority, Semaphore } from '../base/semaphore.ts'
 import { type VerifiedBytes, verifyBlock } from '../verify/verified-bytes.ts'
 import type { Attempt } from './attempts.ts'
 import { type BlockKey, keyOf } from './block-key.ts'
 import type { BlockSource, FetchWaits, Need, WantList } from './block-source.ts'
 import type { SourceStatus } from './blocks.ts'
-import { carPath, carRange, only } from './car-request.ts'
+import { carPath, carRange, only, worthCar } from './car-request.ts'
 import type { ForegroundGate } from './foreground-gate.ts'
 import { CarParser } from './car-parser.ts'
 import { CAR_ACCEPT, CAR_TYPE, failureOfStatus, failureOfType, FORMAT_REFUSED, isTransient, RAW_TYPE } from './gateway-answer.ts'
 import type { GatewayTransport, TransportAnswer } from './gateway-transport.ts'
+import { type SourceActivity, SourceTraffic } from './source-traffic.ts'
 import { Standing } from './standing.ts'
 
 const FORMAT_MEMORY_MS = 600_000 // a refused format is tried again after this
@@ -34,10 +35,7 @@ export class GatewaySource implements BlockSource {
   readonly #backgroundSlots = new Semaphore(SOURCE_BACKGROUND_CONCURRENCY)
   /** Until when (monotonic milliseconds) a format is not asked for, because it was refused while the other one worked. */
   #refused = { raw: 0, car: 0 }
-  #requests = 0
-  #failures = 0
-  #bytes = 0
-  #blocks = 0
+  readonly #traffic: SourceTraffic
 
   constructor (http: GatewayTransport, { clock, log, gate }: { readonly clock: Clock, readonly log: Log, readonly gate: ForegroundGate }) {
     this.#http = http
@@ -45,6 +43,7 @@ export class GatewaySource implements BlockSource {
     this.#log = log
     this.#gate = gate
     this.#standing = new Standing(clock)
+    this.#traffic = new SourceTraffic(clock)
   }
 
   get name (): string {
@@ -86,12 +85,13 @@ export class GatewaySource implements BlockSource {
     return {
       name: this.name,
       type: 'gateway',
-      requests: this.#requests,
-      failures: this.#failures,
-      bytes: this.#bytes,
-      blocks: this.#blocks,
+      ...this.#traffic.totals,
       ...this.#standing.said
     }
+  }
+
+  activity (): SourceActivity {
+    return this.#traffic.activity
   }
 
   async close (): Promise<void> {
@@ -172,7 +172,7 @@ export class GatewaySource implements BlockSource {
         return 'failed'
       }
       wants.begin()
-      this.#requests++
+      const ended = this.#traffic.request(wants.what, waits.priority)
       try {
         await work()
         this.#standing.good()
@@ -180,9 +180,11 @@ export class GatewaySource implements BlockSource {
       } catch (error) {
         waits.signal.throwIfAborted()
         const failure = asSnapshotterError(error)
-        this.#failures++
+        this.#traffic.failure(failure.code)
         record(failure, isTransient(failure))
         return this.#learn(failure)
+      } finally {
+        ended()
       }
     })
   }
@@ -197,11 +199,20 @@ export class GatewaySource implements BlockSource {
   }
 
   async #inSlot<Result> (waits: FetchWaits, work: () => Promise<Result>): Promise<Result> {
-    if (waits.priority === 'foreground') return await this.#slots.run(work, waits)
-    return await this.#backgroundSlots.run(async () => {
-      await this.#gate.quiet(waits.signal)
-      return await this.#slots.run(work, waits)
-    }, waits)
+    const started = this.#traffic.queued(waits.priority)
+    const inTurn = async (): Promise<Result> => {
+      started()
+      return await work()
+    }
+    try {
+      if (waits.priority === 'foreground') return await this.#slots.run(inTurn, waits)
+      return await this.#backgroundSlots.run(async () => {
+        await this.#gate.quiet(waits.signal)
+        return await this.#slots.run(inTurn, waits)
+      }, waits)
+    } finally {
+      started()
+    }
   }
 
   async #fetchRaw (cid: CID, wants: WantList, waits: FetchWaits): Promise<void> {
@@ -215,12 +226,12 @@ export class GatewaySource implements BlockSource {
         pieces.push(piece)
         if (answer.bytes > BLOCK_BYTES_MAX) tooLarge(answer.bytes)
       }
-      this.#accept(wants, keyOf(cid), verifyBlock(cid, Buffer.concat(pieces), this.name))
+      this.#accept(wants, waits.priority, keyOf(cid), verifyBlock(cid, Buffer.concat(pieces), this.name))
     })
   }
 
-  #accept (wants: WantList, key: BlockKey, bytes: VerifiedBytes): void {
-    this.#blocks++
+  #accept (wants: WantList, purpose: Priority, key: BlockKey, bytes: VerifiedBytes): void {
+    this.#traffic.block(purpose)
     wants.accept(key, bytes)
   }
 
@@ -234,7 +245,7 @@ export class GatewaySource implements BlockSource {
         wants: (key) => wants.wanted(key) !== undefined,
         block: (key, bytes) => {
           const cid = wants.wanted(key)
-          if (cid !== undefined) this.#accept(wants, key, verifyBlock(cid, bytes, this.name))
+          if (cid !== undefined) this.#accept(wants, waits.priority, key, verifyBlock(cid, bytes, this.name))
         }
       }, this.name)
       if ((answer.length ?? 0) > limit) this.#overfull(answer.length ?? 0, limit)
@@ -262,7 +273,7 @@ export class GatewaySource implements BlockSource {
   async #ask (path: string, accept: string, type: string, waits: FetchWaits, read: (answer: TransportAnswer) => Promise<void>): Promise<void> {
     const asked = this.#clock.monotonicMs()
     const onBytes = (bytes: number): void => {
-      this.#bytes += bytes
+      this.#traffic.bytes(waits.priority, bytes)
       waits.alive?.()
     }
     const answer = await this.#http.get(path, accept, onBytes, waits.signal)
@@ -281,11 +292,4 @@ export class GatewaySource implements BlockSource {
       await answer.drop()
     }
   }
-
-}
-
-function worthCar (wants: WantList): boolean {
-  if (wants.size > 1) return true
-  for (const [, { deep }] of wants.pending()) return deep
-  return false
 }

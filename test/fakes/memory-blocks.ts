@@ -9,7 +9,7 @@ import { exporter, type UnixFSEntry } from 'ipfs-unixfs-exporter'
 import { CID } from 'multiformats/cid'
 import { create as createMultihash } from 'multiformats/hashes/digest'
 import { isSnapshotterError, SnapshotterError } from '../../src/base/errors.ts'
-import type { BlockService, DirectoryEntry, SourceStatus, UnixfsFile, Waits } from '../../src/ipfs/blocks.ts'
+import type { BlockService, DirectoryEntry, ServiceActivity, SourceStatus, UnixfsFile, Waits } from '../../src/ipfs/blocks.ts'
 import { type VerifiedBytes, verifiedConcat, verifyBlock } from '../../src/verify/verified-bytes.ts'
 
 const RAW = 0x55
@@ -106,6 +106,10 @@ export class MemoryBlocks implements BlockService {
 
   sources (): SourceStatus[] {
     return [{ name: 'memory', type: 'car', requests: this.asked.length, failures: 0, bytes: 0, blocks: this.asked.length, budget: null, retryAt: null }]
+  }
+
+  activity (): ServiceActivity {
+    return { sources: [], gate: { foreground: 0, held: 0 } }
   }
 
   async close (): Promise<void> { /* nothing is open */ }

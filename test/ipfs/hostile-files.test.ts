@@ -132,6 +132,7 @@ describe('what a job wants', () => {
     wantedMost = 0
     constructor (blocks: ReadonlyArray<readonly [CID, Uint8Array]>) { this.#blocks = blocks }
     status = (): never => { throw new Error('not asked') }
+    activity = this.status
     close = async (): Promise<void> => {}
     beaten = (): void => {}
 

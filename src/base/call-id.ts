@@ -1,0 +1,45 @@
+// One id from what somebody asked for (a gRPC call, a pull, a read that missed) to the last request that was sent for it:
+// everything that is awaited below `asCall` logs under its id. Work that several calls share carries the id of whoever
+// began it.
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { randomBytes } from 'node:crypto'
+import { systemClock } from './clock.ts'
+
+export interface CallInProgress {
+  /** `prepare-1f0c9a3e`. */
+  readonly id: string
+  /** On what: a snapshot key, a reference, a file. For people. */
+  readonly what: string
+  /** Monotonic milliseconds. */
+  readonly started: number
+}
+
+const storage = new AsyncLocalStorage<CallInProgress>()
+const inProgress = new Set<CallInProgress>()
+
+/** Runs `work` under an id of its own, or under the one that it belongs to. */
+export async function asCall<Result> (kind: string, what: string, work: () => Promise<Result>, belongsTo?: string): Promise<Result> {
+  const id = belongsTo ?? `${kind.toLowerCase()}-${randomBytes(4).toString('hex')}`
+  const call: CallInProgress = { id, what, started: systemClock.monotonicMs() }
+  inProgress.add(call)
+  try {
+    return await storage.run(call, work)
+  } finally {
+    inProgress.delete(call)
+  }
+}
+
+/** Runs what it is given, later and from wherever, under the call of now. */
+export function inThisCall (): <Result>(work: () => Result) => Result {
+  return AsyncLocalStorage.snapshot()
+}
+
+/** The id that this is done for, if any. */
+export function currentCall (): string | undefined {
+  return storage.getStore()?.id
+}
+
+/** Oldest first. */
+export function callsInProgress (): readonly CallInProgress[] {
+  return [...inProgress]
+}
