@@ -15,8 +15,8 @@ export interface Frozen {
 
 /** @throws LIMIT_EXCEEDED; uses up the tree. */
 export function freeze (root: TreeNode, format: LayerIndex['format'], prefetchBytes: number, what: string): Frozen {
-  const nodes = reachable(root).sort((a, b) => a.ordinal - b.ordinal)
-  nodes.forEach((node, inode) => { node.inode = inode })
+  const nodes = inOrder(reachable(root))
+  for (const [inode, node] of nodes.entries()) node.inode = inode
   const chunks: Chunk[] = []
   const inodes = nodes.map((node): Inode => {
     const firstChunk = chunks.length
@@ -46,6 +46,15 @@ function reachable (root: TreeNode): TreeNode[] {
   return found
 }
 
+/** By ordinal. Most layers replace little, so nearly every ordinal is there: a place for each costs less than sorting. */
+function inOrder (nodes: readonly TreeNode[]): TreeNode[] {
+  let last = 0
+  for (const { ordinal } of nodes) last = Math.max(last, ordinal)
+  const places = new Array<TreeNode | undefined>(last + 1).fill(undefined)
+  for (const node of nodes) places[node.ordinal] = node
+  return places.filter((node) => node !== undefined)
+}
+
 function inodeOf (node: TreeNode, firstChunk: number): Inode {
   return {
     kind: node.kind,
@@ -68,14 +77,23 @@ function inodeOf (node: TreeNode, firstChunk: number): Inode {
 }
 
 function entriesOf (entries: ReadonlyMap<string, TreeNode>): NamedInode[] {
-  return [...entries].sort(byName).map(([name, node]) => ({ name: Buffer.from(name, 'latin1'), inode: node.inode }))
+  const names = [...entries.keys()]
+  if (!isSorted(names)) names.sort(byBytes)
+  return names.map((name) => ({ name: Buffer.from(name, 'latin1'), inode: entries.get(name)?.inode ?? -1 }))
+}
+
+/** Many layers are, since the tools that make them walk sorted directories. */
+function isSorted (names: readonly string[]): boolean {
+  for (let at = 1; at < names.length; at++) if ((names[at - 1] ?? '') > (names[at] ?? '')) return false
+  return true
 }
 
 function xattrsOf (node: TreeNode): readonly Xattr[] {
   if (node.xattrs === null) return NO_XATTRS
-  return [...node.xattrs].sort(byName).map(([name, value]) => ({ name: Buffer.from(name, 'latin1'), value }))
+  return [...node.xattrs].sort(([a], [b]) => byBytes(a, b)).map(([name, value]) => ({ name: Buffer.from(name, 'latin1'), value }))
 }
 
-function byName ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+/** Of binary strings. */
+function byBytes (a: string, b: string): number {
   return a < b ? -1 : 1
 }

@@ -6,6 +6,7 @@ import { SnapshotterError } from '../base/errors.ts'
 import { LAYER_ENTRIES_MAX, LAYER_METADATA_BYTES_MAX } from '../base/limits.ts'
 import { type LayerEntry, show } from './layer-entry.ts'
 import type { InodeKind } from './layer-index.ts'
+import { ParentCache, type Place } from './parent-cache.ts'
 import { NO_CHUNKS, type TreeNode } from './tree-node.ts'
 import { checkPath, cleanPath, type LinkBudget, type Origin, resolveLinks } from './tree-path.ts'
 import { OPAQUE_XATTR, setXattrs } from './xattr-policy.ts'
@@ -38,6 +39,7 @@ export class LayerTree {
   readonly #links: LinkBudget
   #nodes = 0
   #names = 0
+  readonly #parents = new ParentCache()
   #metadataBytes = 0
 
   constructor (options: TreeOptions) {
@@ -51,18 +53,14 @@ export class LayerTree {
 
   /** The node whose content follows, for a regular file; null for everything else and for entries without effect. */
   apply (entry: LayerEntry): TreeNode | null {
-    const cleaned = cleanPath(entry.path, this.#origin)
-    const base = cleaned.pop()
-    if (base === undefined) {
+    const place = this.#parents.find(entry.path) ?? this.#findPlace(entry)
+    if (place === null) {
       this.#applyRoot(entry)
       return null
     }
-    if (cleaned.length === 0 && this.#skip.has(base)) return null
+    const { parent, base, top } = place
+    if (top && this.#skip.has(base)) return null
     this.#checkMetadata(entry)
-
-    const parentPath = resolveLinks(this.root, cleaned, this.#links, this.#origin)
-    checkPath([...parentPath, base], this.#origin)
-    const parent = this.#makeDirectories(parentPath, entry.path)
     if (base === OPAQUE_NAME) {
       (parent.xattrs ??= new Map()).set(OPAQUE_XATTR, Buffer.from('y'))
       return null
@@ -72,6 +70,18 @@ export class LayerTree {
       return null
     }
     return this.#addEntry(parent, base, entry)
+  }
+
+  /** Null: the root itself. */
+  #findPlace ({ path }: LayerEntry): Place | null {
+    const cleaned = cleanPath(path, this.#origin)
+    const base = cleaned.pop()
+    if (base === undefined) return null
+    const parentPath = resolveLinks(this.root, cleaned, this.#links, this.#origin)
+    checkPath([...parentPath, base], this.#origin)
+    const place = { parent: this.#makeDirectories(parentPath, path), base, top: cleaned.length === 0 }
+    this.#parents.remember(path, place)
+    return place
   }
 
   /** containerd ignores an entry that is the root itself; the time is harmless and kept. */
@@ -96,7 +106,10 @@ export class LayerTree {
       this.#style(existing, entry, true)
       return null
     }
-    parent.entries?.delete(base)
+    if (existing !== undefined) {
+      parent.entries?.delete(base)
+      if (existing.entries !== null || existing.kind === 'symlink') this.#parents.clear()
+    }
     const node = entry.type === 'hardlink' ? this.#linkTarget(entry) : this.#newNode(kindOf(entry), entry)
     this.#style(node, entry, true)
     this.#name(parent, base, node)

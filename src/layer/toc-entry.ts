@@ -3,20 +3,20 @@
 import { SnapshotterError } from '../base/errors.ts'
 import { excerpt } from '../base/bytes.ts'
 import { isJsonObject, type JsonObject, type JsonValue } from '../oci/strict-json.ts'
-import { isDigest } from '../verify/digest.ts'
+import { digestBytes, isDigest } from '../verify/digest.ts'
 import { type EntryType, type LayerEntry, NO_XATTRS } from './layer-entry.ts'
 import { type Instant, parseRfc3339 } from './rfc3339.ts'
 
 /** A layer entry with its place in the blob, or one more chunk of the file before it. */
 export interface TocEntry extends Omit<LayerEntry, 'type'> {
   readonly type: EntryType | 'chunk'
-  /** Of the whole file as text, or empty. */
-  readonly digest: string
+  /** Of the whole file: sha256, or null. */
+  readonly digest: Uint8Array | null
   readonly offset: number
   readonly chunkOffset: number
   /** 0: to the end of the file. */
   readonly chunkSize: number
-  readonly chunkDigest: string
+  readonly chunkDigest: Uint8Array | null
   readonly innerOffset: number
 }
 
@@ -27,14 +27,16 @@ interface Where {
   readonly name: string
 }
 
-const TYPES: ReadonlyMap<string, TocEntry['type']> = new Map([
+/** As the format spells them. */
+export const ENTRY_TYPES: ReadonlyMap<string, TocEntry['type']> = new Map([
   ['dir', 'directory'], ['reg', 'file'], ['symlink', 'symlink'], ['hardlink', 'hardlink'],
   ['char', 'char'], ['block', 'block'], ['fifo', 'fifo'], ['chunk', 'chunk']
 ])
 const KNOWN = new Set(['name', 'type', 'size', 'modtime', 'linkName', 'mode', 'uid', 'gid', 'userName', 'groupName', 'offset',
   'innerOffset', 'devMajor', 'devMinor', 'xattrs', 'digest', 'chunkOffset', 'chunkSize', 'chunkDigest'])
 const KNOWN_LOWER = new Set([...KNOWN].map((key) => key.toLowerCase()))
-const EPOCH: Instant = { seconds: 0, nanoseconds: 0 }
+/** No modtime means 1970: that is how stargz writes it. */
+export const EPOCH: Instant = { seconds: 0, nanoseconds: 0 }
 
 /** The entry at `position` of `toc` (a name for messages). @throws TOC_INVALID */
 export function decodeTocEntry (value: JsonValue, toc: string, position: number): TocEntry {
@@ -44,7 +46,7 @@ export function decodeTocEntry (value: JsonValue, toc: string, position: number)
   for (const key in value) if (!KNOWN.has(key)) refuseLookAlike(key, where)
   const path = toBinary(name)
   if (path.includes('\0') || (path.includes('..') && path.split('/').includes('..'))) throw invalid(where, 'has NUL or ".." in its name')
-  const type = TYPES.get(textOf(value, 'type', where))
+  const type = ENTRY_TYPES.get(textOf(value, 'type', where))
   if (type === undefined) throw invalid(where, 'has an unknown type')
   const isLink = type === 'symlink' || type === 'hardlink'
   const mtime = timeOf(value, where)
@@ -90,22 +92,18 @@ function countOf (value: JsonObject, key: string, where: Where): number {
   return count
 }
 
-// Most entries of a layer share few times.
-let lastTime: { readonly text: string, readonly time: Instant } = { text: '', time: EPOCH }
-
-/** No modtime means 1970: that is how stargz writes it. */
 function timeOf (value: JsonObject, where: Where): Instant {
   const text = textOf(value, 'modtime', where)
-  const time = text === '' ? EPOCH : text === lastTime.text ? lastTime.time : parseRfc3339(text)
+  const time = text === '' ? EPOCH : parseRfc3339(text)
   if (time === null) throw invalid(where, `has the modtime ${JSON.stringify(text.slice(0, 40))}, which is no RFC 3339 time`)
-  lastTime = { text, time }
   return time
 }
 
-function digestOf (value: JsonObject, key: string, where: Where): string {
+function digestOf (value: JsonObject, key: string, where: Where): Uint8Array | null {
   const text = textOf(value, key, where)
-  if (text !== '' && !isDigest(text)) throw invalid(where, `has a ${key} that is no sha256 digest`)
-  return text
+  if (text === '') return null
+  if (!isDigest(text)) throw invalid(where, `has a ${key} that is no sha256 digest`)
+  return digestBytes(text)
 }
 
 function xattrsOf (value: JsonObject, where: Where): ReadonlyMap<string, Uint8Array> {

@@ -10,6 +10,7 @@ import { type LayerEntry, show } from './layer-entry.ts'
 import type { Chunk, LayerIndex } from './layer-index.ts'
 import { LayerTree } from './layer-tree.ts'
 import { decodeTocEntry, type TocEntry } from './toc-entry.ts'
+import { TocLineReader } from './toc-line.ts'
 import { TAR_BLOCK } from './tar-header.ts'
 import type { TreeNode } from './tree-node.ts'
 
@@ -25,7 +26,14 @@ export function indexToc (json: Uint8Array, tocOffset: number, tocDigest: Digest
   const what = `TOC ${tocDigest}`
   const builder = new TocIndexBuilder(tocOffset, what)
   const each = (entry: JsonValue, position: number): void => { builder.add(decodeTocEntry(entry, what, position)) }
-  checkDocument(parseStrictJson(json, { what, code: 'TOC_INVALID', bytesMax: TOC_BYTES_MAX, list: { key: 'entries', each } }), what)
+  const lines = new TocLineReader(json)
+  const usual = (at: number): number => {
+    const entry = lines.read(at)
+    if (entry === null) return -1
+    builder.add(entry)
+    return lines.end
+  }
+  checkDocument(parseStrictJson(json, { what, code: 'TOC_INVALID', bytesMax: TOC_BYTES_MAX, list: { key: 'entries', each, usual } }), what)
   return builder.finish()
 }
 
@@ -90,8 +98,9 @@ class TocIndexBuilder {
       throw this.#invalid(entry, `has a chunk of ${size} bytes at ${entry.chunkOffset}; ${file.covered} of ${file.entry.size} are covered`)
     }
     if (size > CHUNK_BYTES_MAX) throw this.#limit(entry, 'chunk', size, CHUNK_BYTES_MAX)
-    if (entry.chunkDigest === '') throw this.#invalid(entry, 'has a chunk without chunkDigest')
-    if (size === file.entry.size && file.entry.digest !== '' && file.entry.digest !== entry.chunkDigest) {
+    const digest = entry.chunkDigest
+    if (digest === null) throw this.#invalid(entry, 'has a chunk without chunkDigest')
+    if (size === file.entry.size && file.entry.digest !== null && !isSame(file.entry.digest, digest)) {
       throw this.#invalid(entry, 'has one chunk, but digest and chunkDigest differ')
     }
     this.#enterMember(entry)
@@ -99,7 +108,6 @@ class TocIndexBuilder {
     this.#innerEnd = entry.innerOffset + size
     if (this.#innerEnd > MEMBER_INNER_BYTES_MAX) throw this.#limit(entry, 'place in its member', this.#innerEnd, MEMBER_INNER_BYTES_MAX)
     const { chunkOffset, offset, innerOffset } = entry
-    const digest = Buffer.from(entry.chunkDigest.slice('sha256:'.length), 'hex')
     const chunk: OpenChunk = { fileOffset: chunkOffset, size, digest, offset, length: 0, innerOffset }
     this.#member.push(chunk)
     file.chunks.push(chunk)
@@ -151,6 +159,10 @@ class TocIndexBuilder {
 
 function isNode (entry: TocEntry): entry is TocEntry & LayerEntry {
   return entry.type !== 'chunk'
+}
+
+function isSame (a: Uint8Array, b: Uint8Array): boolean {
+  return a === b || Buffer.compare(a, b) === 0
 }
 
 function sameName (a: string, b: string): boolean {

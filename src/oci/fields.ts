@@ -16,9 +16,10 @@ export class Fields {
     if (!isJsonObject(value)) throw new SnapshotterError('NOT_OCI', `${what} is ${kindOf(value)}, not an object`)
     this.#object = value
     this.#what = what
+    const folded = foldedNames(known)
     for (const key of Object.keys(value)) {
-      const meant = known.find((name) => name !== key && foldCase(name) === foldCase(key))
-      if (meant !== undefined) this.refuse(`has the key ${JSON.stringify(key)}, which some readers take for "${meant}"`)
+      const meant = folded.get(foldCase(key))
+      if (meant !== undefined && meant !== key) this.refuse(`has the key ${JSON.stringify(key)}, which some readers take for "${meant}"`)
     }
   }
 
@@ -102,6 +103,18 @@ function kindOf (value: JsonValue | undefined): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return 'a list'
   return `a ${typeof value}`
+}
+
+const FOLDED = new WeakMap<readonly string[], ReadonlyMap<string, string>>()
+
+/** `known` by its folded names. A document of a few megabytes may hold a million keys: each is folded once. */
+function foldedNames (known: readonly string[]): ReadonlyMap<string, string> {
+  let names = FOLDED.get(known)
+  if (names === undefined) {
+    names = new Map(known.map((name) => [foldCase(name), name]))
+    FOLDED.set(known, names)
+  }
+  return names
 }
 
 /** Simple case folding as Go's encoding/json does it: ſ (U+017F) is s, K (U+212A) is k. */

@@ -8,6 +8,16 @@ import { JSON_DEPTH_MAX, JSON_VALUES_MAX } from '../base/limits.ts'
 export type JsonValue = null | boolean | number | string | JsonValue[] | JsonObject
 export interface JsonObject { [key: string]: JsonValue }
 
+export interface StreamedList {
+  readonly key: string
+  readonly each: (value: JsonValue, position: number) => void
+  /**
+   * Asked first: takes the element whose first byte is at `at` and gives the position behind it, or -1 to leave it to the
+   * parser. It may take nothing but strict JSON in ASCII.
+   */
+  readonly usual?: (at: number) => number
+}
+
 export interface StrictJsonOptions {
   /** What the text is, for messages: `manifest sha256:…`. */
   readonly what: string
@@ -18,7 +28,7 @@ export interface StrictJsonOptions {
   /** Values of any kind, containers included: bounds memory, which is up to 20 times the text. */
   readonly valuesMax?: number
   /** The elements of the list under this top-level key go out one by one and are not kept: a TOC has a million. */
-  readonly list?: { readonly key: string, readonly each: (value: JsonValue, position: number) => void }
+  readonly list?: StreamedList
 }
 
 /** @throws LIMIT_EXCEEDED, or `options.code` with the character position and the reason. */
@@ -63,6 +73,8 @@ class Parser {
   readonly #depthMax: number
   #valuesLeft: number
   #at = 0
+  /** Inside the streamed list: how far the position in bytes is ahead of that in characters. */
+  #bytesAhead = 0
 
   constructor (text: string, options: StrictJsonOptions) {
     this.#text = text
@@ -116,10 +128,10 @@ class Parser {
   }
 
   #list (): JsonValue {
-    return this.#skipBlanks() === OPEN_BRACKET ? this.#array(2, this.#options.list?.each) : this.#value(1)
+    return this.#skipBlanks() === OPEN_BRACKET ? this.#array(2, this.#options.list) : this.#value(1)
   }
 
-  #array (depth: number, each?: (value: JsonValue, position: number) => void): JsonValue[] {
+  #array (depth: number, list?: StreamedList): JsonValue[] {
     this.#enter(depth)
     const array: JsonValue[] = []
     if (this.#skipBlanks() === CLOSE_BRACKET) {
@@ -127,14 +139,27 @@ class Parser {
       return array
     }
     for (let position = 0; ; position++) {
-      const value = this.#value(depth)
-      if (each === undefined) array.push(value)
-      else each(value, position)
+      if (list === undefined) array.push(this.#value(depth))
+      else this.#element(list, position)
       const next = this.#skipBlanks()
       this.#at++
       if (next === CLOSE_BRACKET) return array
       if (next !== COMMA) this.#refuse('"," or "]" was expected', this.#at - 1)
     }
+  }
+
+  /** What `usual` takes leaves no values behind, so it does not count as any. */
+  #element (list: StreamedList, position: number): void {
+    this.#skipBlanks()
+    const from = this.#at
+    if (position === 0) this.#bytesAhead = Buffer.byteLength(this.#text.slice(0, from)) - from
+    const end = list.usual?.(from + this.#bytesAhead) ?? -1
+    if (end >= 0) {
+      this.#at = end - this.#bytesAhead
+      return
+    }
+    list.each(this.#value(2), position)
+    this.#bytesAhead += Buffer.byteLength(this.#text.slice(from, this.#at)) - (this.#at - from)
   }
 
   #enter (depth: number): void {

@@ -122,15 +122,17 @@ describe('parents', () => {
   })
 
   test('may be reached through two links for each entry of the limit, and not more', () => {
+    // Spelled differently each time: what was found for one text is remembered.
+    const files = (count: number): Given[] => Array.from({ length: count }, (_, at) => file(`a/${'./'.repeat(at)}f`))
     const entries = (count: number): Given[] => [
-      symlink('a', 'b'), symlink('b', 'c'), symlink('c', 'd'), symlink('d', 'e'), dir('e'), ...Array<Given>(count).fill(file('a/f'))
+      symlink('a', 'b'), symlink('b', 'c'), symlink('c', 'd'), symlink('d', 'e'), dir('e'), ...files(count)
     ]
 
     expect(build(entries(7), 14).has('/e/f')).toBe(true)
     expect(codeOf(() => build(entries(8), 14))).toBe('LIMIT_EXCEEDED: layer: more links to follow than two for each entry')
 
     // A link of 4 KB costs as much time as sixteen short ones, and counts as many.
-    const long = (count: number): Given[] => [symlink('a', `${'./'.repeat(2045)}e`), dir('e'), ...Array<Given>(count).fill(file('a/f'))]
+    const long = (count: number): Given[] => [symlink('a', `${'./'.repeat(2045)}e`), dir('e'), ...files(count)]
     expect(build(long(2), 16).has('/e/f')).toBe(true)
     expect(codeOf(() => build(long(3), 16))).toBe('LIMIT_EXCEEDED: layer: more links to follow than two for each entry')
   })
@@ -142,6 +144,21 @@ describe('parents', () => {
 })
 
 describe('later entries', () => {
+  test('go where their path leads now, not where the same text led before', () => {
+    const linked = build([dir('x'), dir('y'), symlink('a', 'x'), file('a/f'), symlink('a', 'y'), file('a/g')])
+    expect([linked.has('/x/f'), linked.has('/y/g'), linked.has('/x/g')]).toEqual([true, true, false])
+
+    const replaced = build([dir('d'), file('d/f'), file('d'), dir('d'), file('d/g')])
+    expect([replaced.has('/d/f'), replaced.has('/d/g')]).toEqual([false, true])
+    expect(codeOf(() => build([dir('d'), file('d/f'), file('d'), file('d/g')]))).toMatch(/"d\/g" lies below "d", which is no directory/)
+  })
+
+  test('of a remembered parent are held to the limits of names', () => {
+    expect(build([file('d/a'), file(`d/${'n'.repeat(255)}`)]).size).toBeGreaterThan(2)
+    expect(codeOf(() => build([file('d/a'), file(`d/${'n'.repeat(256)}`)]))).toMatch(/^LIMIT_EXCEEDED: layer: name of 256 bytes/)
+    expect(codeOf(() => build([file('d/a'), file('d/b\0c')]))).toMatch(/^LAYER_INVALID: layer: NUL in the name/)
+  })
+
   test('replace files, links and whole directories', () => {
     const flat = build([dir('d'), file('d/x'), file('d', { size: 9, mode: 0o600 }), symlink('s', 't'), file('s', { size: 3 })])
 
