@@ -1,11 +1,14 @@
 // One suite over all drivers: every entry and byte of every layer, mounted by each on a real data plane, against the truth
 // that other tools made or that was described, and against what the other drivers show; alone, stacked, and stacked again.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { randomBytes } from 'node:crypto'
+import { chmodSync, readFileSync } from 'node:fs'
 import { appendFile, rm } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { resolveImplied } from '../../src/layer/implied.ts'
 import type { DriverName } from '../../src/mount/driver.ts'
-import { dataPlaneSkipReason } from '../suites/data-plane-fixture.ts'
+import { execute } from '../e2e/command.ts'
+import { dataPlaneSkipReason, until } from '../suites/data-plane-fixture.ts'
 import { described, DRIVERS, DriverScene, inMemory } from '../suites/driver-scene.ts'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { openFixture } from '../suites/fixture-layers.ts'
@@ -127,6 +130,50 @@ suite('erofs, erofs-loop and fuse show the same', () => {
       expect({ driver, kept: [...kept.keys()].sort(), size: kept.get('/a')?.size }).toEqual({ driver, kept: ['/', '/a', '/gone'], size: 1 })
     }
   })
+
+  test('programs run from it, setuid ones as their owner, and permissions hold for others', async () => {
+    chmodSync(scene.fixture.state, 0o711)
+    const id = readFileSync('/usr/bin/id')
+    const layer = described(layerFrom(directory({
+      id: file(id, { mode: 0o755 }), suid: file(id, { mode: 0o4755, uid: 4321 }), secret: file('s', { mode: 0o600 }), open: file('o', { mode: 0o644 }),
+      closed: directory({ inside: file('i') }, { mode: 0o700 })
+    })))
+    const nobody = async (target: string, program: string, ...words: string[]): Promise<string> => {
+      const { stdout, stderr } = await execute('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', program.replace('~', target),
+        ...words.map((word) => word.replace('~', target))], 20_000)
+      return stdout.trim() || /Permission denied/.exec(stderr)?.[0] || stderr
+    }
+    for (const driver of DRIVERS) {
+      const target = await scene.mount(driver, layer)
+      expect({
+        driver,
+        plain: await nobody(target, '~/id', '-u'),
+        suid: await nobody(target, '~/suid', '-u'),
+        open: await nobody(target, 'cat', '~/open'),
+        secret: await nobody(target, 'cat', '~/secret'),
+        closed: await nobody(target, 'cat', '~/closed/inside')
+      }).toEqual({ driver, plain: '65534', suid: '4321', open: 'o', secret: 'Permission denied', closed: 'Permission denied' })
+    }
+  }, 60_000)
+
+  test('more readers wait at once than there are threads in a pool, and each gets its bytes', async () => {
+    const content = Object.fromEntries(Array.from({ length: 24 }, (_, at) => [`f${at}`, file(randomBytes(200_000))]))
+    const layer = layerFrom(directory(content))
+    for (const driver of DRIVERS) {
+      const held = Promise.withResolvers<undefined>()
+      scene.pace = async () => { await held.promise }
+      const target = await scene.mount(driver, described(layer))
+      const reading = Promise.all(Object.keys(content).map(async (name) => await execute('sha256sum', [join(target, name)], 50_000)))
+      await until(async () => await scene.fixture.waitingReads() >= 12)
+      held.resolve(undefined)
+      scene.pace = async () => {}
+      const wrong = (await reading).filter(({ stdout }) => {
+        const [hash, path = ''] = stdout.trim().split('  ')
+        return layer.expected.get(`/${basename(path)}`)?.sha256 !== hash
+      })
+      expect({ driver, wrong }).toEqual({ driver, wrong: [] })
+    }
+  }, 60_000)
 
   test('the comparison sees what one driver alone shows otherwise', async () => {
     const shown = await shownOf(directory({ a: file('abc') }), ['erofs'])

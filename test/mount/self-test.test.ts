@@ -4,11 +4,13 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SnapshotterError } from '../../src/base/errors.ts'
-import { silentLog } from '../../src/base/log.ts'
+import { type Log, silentLog } from '../../src/base/log.ts'
 import type { MountDriver } from '../../src/mount/driver.ts'
 import { erofsDriver, erofsLoopDriver } from '../../src/mount/erofs-drivers.ts'
+import { fuseDriver } from '../../src/mount/fuse-driver.ts'
 import { chooseDriver } from '../../src/mount/self-test.ts'
 import { SelfTestFiles } from '../../src/mount/self-test-files.ts'
+import { TreeClient } from '../../src/mount/tree-client.ts'
 import { mountsBelow } from '../suites/bind-layers.ts'
 import { DataPlaneFixture, dataPlaneSkipReason } from '../suites/data-plane-fixture.ts'
 
@@ -40,6 +42,28 @@ suite('the self-test', () => {
     await expect(choose(broken)).rejects.toMatchObject({ code: 'ENVIRONMENT', message: expect.stringContaining('(erofs: this kernel mounts no files)') })
     expect(existsSync(folder())).toBe(false)
     await expect(choose(broken, loopDriver())).resolves.toMatchObject({ name: 'erofs-loop' })
+  })
+
+  test('comes down to fuse where no EROFS mounts, and its one log line names each reason', async () => {
+    const broken = (name: MountDriver['name']): MountDriver => ({
+      ...loopDriver(), name, mount: async () => { throw new SnapshotterError('ENVIRONMENT', `no ${name} here`) }
+    })
+    const { state, native, plane: dataPlane } = plane
+    const lines: Array<readonly [object, string]> = []
+    const files = new SelfTestFiles(dataPlane)
+    dataPlane.onFetch(async (name, runs) => { await files.answer(name, runs) })
+    const log = { ...silentLog, info: (facts: object, text: string) => { lines.push([facts, text]) } } as Log
+    const candidates = [broken('erofs'), broken('erofs-loop'), fuseDriver({ state, native, dataPlane })]
+    try {
+      await expect(chooseDriver('auto', candidates, { state, dataPlane, native, files, log })).resolves.toMatchObject({ name: 'fuse' })
+    } finally {
+      await new TreeClient(state).end()
+    }
+    expect(lines).toEqual([[
+      { driver: 'fuse', wanted: 'auto', rejected: ['erofs: no erofs here', 'erofs-loop: no erofs-loop here'] },
+      'mount driver fuse: the first that passed its self-test'
+    ]])
+    expect(mountsBelow(folder())).toEqual([])
   })
 
   test('clears away what a daemon left that was killed in it', async () => {
