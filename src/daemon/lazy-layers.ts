@@ -81,15 +81,22 @@ export function lazyLayers ({ book, mounts, opener, sources, seal, proofs, prove
   }
 }
 
-/** Layers open since the image was resolved; containerd's lock is not held for longer than PREPARE_WAIT_MS. */
+/**
+ * Layers open since the image was resolved; containerd's lock is not held for longer than PREPARE_WAIT_MS. Nothing of it stays
+ * when it is over: a signal of its own would keep the layers' indexes in memory until its time ran out.
+ */
 async function settled (opening: ReadonlyArray<Promise<OpenedLayer>>, signal?: AbortSignal): Promise<OpenedLayer[]> {
-  const bound = AbortSignal.any([...signal === undefined ? [] : [signal], AbortSignal.timeout(PREPARE_WAIT_MS)])
-  const gaveUp = new Promise<never>((_resolve, reject) => {
-    bound.addEventListener('abort', () => {
-      reject(new SnapshotterError('UNAVAILABLE', `the layer was not opened within ${PREPARE_WAIT_MS} ms; it goes on, try again`))
-    }, { once: true })
-  })
-  gaveUp.catch(() => {})
-  return await Promise.race([Promise.all(opening), gaveUp])
+  const { promise: gaveUp, reject } = Promise.withResolvers<never>()
+  const giveUp = (): void => {
+    reject(new SnapshotterError('UNAVAILABLE', `the layer was not opened within ${PREPARE_WAIT_MS} ms; it goes on, try again`))
+  }
+  const timer = setTimeout(giveUp, PREPARE_WAIT_MS)
+  signal?.addEventListener('abort', giveUp, { once: true })
+  if (signal?.aborted === true) giveUp()
+  try {
+    return await Promise.race([Promise.all(opening), gaveUp])
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', giveUp)
+  }
 }
-
