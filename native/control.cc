@@ -107,7 +107,7 @@ void Control::handleGreeted(uint64_t connection, Frame frame) {
     case FrameType::kStatus: {
       reader.end();
       ByteWriter writer = beginFrame(FrameType::kStatusIs, frame.id);
-      writer.text(statusJson(registry_, counters_, identity_.restarts));
+      writer.text(statusJson(registry_, waits_, counters_, identity_.restarts));
       return connections_.post(connection, finishFrame(writer));
     }
     case FrameType::kStop:

@@ -70,4 +70,4 @@ class Control final : public Fetcher {
 };
 
 /** Body of STATUS_IS. */
-std::string statusJson(const Registry& registry, const Counters& counters, uint32_t restarts);
+std::string statusJson(const Registry& registry, Waits& waits, const Counters& counters, uint32_t restarts);

@@ -133,7 +133,7 @@ void Session::readFile(const fuse_in_header& header, const Ticket& ticket, const
   fuse_read_in in{};
   if (length < sizeof in) return replyError(ticket, EINVAL);
   std::memcpy(&in, body, sizeof in);
-  Request request{ticket, registry_.byNode(header.nodeid), in.offset, in.size, 0};
+  Request request{ticket, registry_.byNode(header.nodeid), in.offset, in.size, 0, nowUs()};
   if (request.file == nullptr) return replyError(ticket, EIO);
   if (in.size > wire::kReadMax) return replyError(ticket, EINVAL);
   const uint64_t fileSize = request.file->table->fileSize();
@@ -165,6 +165,7 @@ bool Session::answer(const Request& request, uint8_t* buffer) {
   if (!missing.empty()) return park(request, missing);
   counters_.bytesServed += request.size;
   request.file->readBytes += request.size;
+  (request.waited ? counters_.fetchedReads : counters_.cachedReads).observe(static_cast<uint64_t>(nowUs() - request.startedUs));
   reply(request.ticket, buffer, request.size);
   return true;
 }
@@ -174,9 +175,12 @@ bool Session::park(const Request& request, const std::vector<uint32_t>& missing)
   waiter->file = request.file;
   waiter->unique = request.ticket.unique;
   waiter->deadline = request.deadline;
-  waiter->finish = [this, request](int error) {
-    if (error == 0) serve(request);
-    else replyError(request.ticket, error);
+  Request later = request;
+  later.waited = true;
+  waiter->finish = [this, later](int error) {
+    if (error == 0) return serve(later);
+    counters_.failedReads++;
+    replyError(later.ticket, error);
   };
   return waits_.park(waiter, missing);
 }

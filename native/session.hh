@@ -34,6 +34,8 @@ class Session {
     uint64_t offset;
     uint32_t size;
     int64_t deadline;
+    int64_t startedUs;
+    bool waited = false;
   };
 
   void resend();

@@ -4,6 +4,7 @@
 // only memory on writing.
 #pragma once
 
+#include "latency.hh"
 #include "spare.hh"
 #include "table.hh"
 
@@ -14,6 +15,9 @@ struct Counters {
   std::atomic<uint64_t> leafHashesChecked{0};
   std::atomic<uint64_t> violations{0};
   std::atomic<uint64_t> waitingReads{0};
+  std::atomic<uint64_t> failedReads{0};  // answered with an errno, interrupted ones too
+  Latency cachedReads;                   // answered from the cache at once
+  Latency fetchedReads;                  // that waited for control
 };
 
 struct CacheTotals {

@@ -109,11 +109,13 @@ void makeDirectories(const std::string& path, unsigned mode) {
   }
 }
 
-int64_t nowMs() {
+int64_t nowUs() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
+  return static_cast<int64_t>(now.tv_sec) * 1000000 + now.tv_nsec / 1000;
 }
+
+int64_t nowMs() { return nowUs() / 1000; }
 
 void sleepMs(int64_t ms) {
   timespec left{ms / 1000, (ms % 1000) * 1000000};

@@ -51,6 +51,7 @@ std::string jsonList(const std::vector<std::string>& items);
 std::string absolutePath(const std::string& path);
 void makeDirectories(const std::string& path, unsigned mode);
 
-/** Monotonic clock, milliseconds. */
+/** Monotonic clock. */
 int64_t nowMs();
+int64_t nowUs();
 void sleepMs(int64_t ms);

@@ -32,6 +32,7 @@ bool Waits::park(const WaiterPtr& waiter, const std::vector<uint32_t>& missing) 
       StoreWaits& waits = waits_[waiter->file->store.get()];
       for (const uint32_t chunk : waiter->chunks) waits[chunk].waiters.push_back(waiter);
       parked_[waiter.get()] = waiter;
+      waiter->since = nowMs();
       if (waiter->needId == 0) counters_.waitingReads++;
       ask(waiter, waits);
     }
@@ -155,6 +156,17 @@ void Waits::askAgain() {
       if ((waiter->needId == 0) == reads) ask(waiter, waits_[waiter->file->store.get()]);
     }
   }
+}
+
+std::vector<WaiterPtr> Waits::waiting(size_t most) {
+  std::vector<WaiterPtr> found;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [raw, waiter] : parked_) found.push_back(waiter);
+  }
+  std::sort(found.begin(), found.end(), [](const WaiterPtr& a, const WaiterPtr& b) { return a->since < b->since; });
+  if (found.size() > most) found.resize(most);
+  return found;
 }
 
 void Waits::drain() {

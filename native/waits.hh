@@ -28,6 +28,7 @@ struct Waiter {
   std::function<void(int)> finish;
   uint64_t unique = 0;      // of a FUSE READ
   int64_t deadline = 0;     // milliseconds of nowMs(); 0 = none
+  int64_t since = 0;        // milliseconds of nowMs(), set by park()
   uint32_t needId = 0;      // of a NEED; 0 for a read
   uint64_t connection = 0;  // that sent the NEED
   std::vector<uint32_t> chunks;
@@ -50,6 +51,8 @@ class Waits {
   void dropNeeds(uint64_t connection);
   /** Sends FETCH for everything that is waited for: a new connection knows nothing. */
   void askAgain();
+  /** Who waits, the longest first, at most `most`; `chunks` holds only what had not arrived yet when it began to wait. */
+  std::vector<WaiterPtr> waiting(size_t most);
   /** From now on every wait ends with EIO at once. */
   void drain();
 

@@ -2,10 +2,12 @@
 // replaced worker: it is sent again until it is answered or its deadline ends. What was supplied and not yet acknowledged
 // is kept (bounded) and supplied again, so that a killed worker costs no second fetch.
 import { join } from 'node:path'
+import { currentCall } from '../base/call-id.ts'
 import { messageOf, SnapshotterError } from '../base/errors.ts'
 import { DATA_PLANE_DEADLINE_MS, SUPPLY_BYTES_IN_FLIGHT, TABLE_PART_BYTES } from '../base/limits.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { DataPlaneLink, type Hello } from './data-plane-link.ts'
+import type { FetchHandler, RejectedHandler } from './data-plane-handlers.ts'
 import type { DataPlaneStatus } from './data-plane-status.ts'
 import { BodyReader, chunkRuns, encodeFrame, FRAME, type Frame, text, u32 } from './frames.ts'
 import { GuardianKeeper } from './guardian-keeper.ts'
@@ -13,16 +15,11 @@ import type { NativeProgram } from './native-program.ts'
 import { OutstandingChunks } from './outstanding-chunks.ts'
 import type { ChunkRun } from './supply.ts'
 
-/** Called once for each missing chunk until it was supplied or failed. `background`: only a `need` waits, no read. */
-export type FetchHandler = (name: string, runs: readonly ChunkRun[], urgency: { readonly background: boolean }) => void | Promise<void>
-
-/** Supplied bytes did not match their digests: whoever published them lied. The reads that wait fail when it ends. */
-export type RejectedHandler = (name: string, first: number, count: number, reason: string) => void | Promise<void>
-
 interface Request {
   readonly frames: ReadonlyArray<readonly Uint8Array[]>
   readonly resolve: (answer: Frame) => void
   readonly reject: (error: Error) => void
+  readonly call: string | undefined
 }
 
 interface ConnectOptions {
@@ -51,6 +48,7 @@ export class DataPlane {
   #rejectedHandler: RejectedHandler | null = null
   #unheard: Frame[] = []
   #inFlight = 0
+  #rejected = 0
   #lastId = 0
 
   private constructor (options: ConnectOptions) {
@@ -93,6 +91,11 @@ export class DataPlane {
   /** Supplied and not yet known to be stored. */
   get unacknowledgedBytes (): number {
     return this.#inFlight
+  }
+
+  /** Supplies so far that did not match their digests. */
+  get rejectedSupplies (): number {
+    return this.#rejected
   }
 
   /** Who answers misses; those that came before are handed over now. A promise that ends frees what it left unanswered. */
@@ -199,7 +202,7 @@ export class DataPlane {
   async #ask (type: number, body: readonly Uint8Array[] = [], options: AskOptions = {}): Promise<Frame> {
     const id = this.#lastId = this.#lastId % 0xffffffff + 1
     const { promise, resolve, reject } = Promise.withResolvers<Frame>()
-    const request = { frames: [...options.before ?? [], encodeFrame(type, id, ...body)], resolve, reject }
+    const request = { frames: [...options.before ?? [], encodeFrame(type, id, ...body)], resolve, reject, call: currentCall() }
     const onAbort = (): void => { reject(options.signal?.reason as Error) }
     options.signal?.throwIfAborted()
     options.signal?.addEventListener('abort', onAbort, { once: true })
@@ -248,7 +251,7 @@ export class DataPlane {
     const runs = chunkRuns(body)
     const fresh = this.#outstanding.begin(name, runs)
     if (fresh.length === 0 || this.#fetchHandler === null) return
-    const work = this.#fetchHandler(name, fresh, { background: frame.id !== 0 })
+    const work = this.#fetchHandler(name, fresh, { background: frame.id !== 0, call: this.#requests.get(frame.id)?.call })
     if (work === undefined) return
     work.catch((error: unknown) => { this.#log.error({ name, error: messageOf(error) }, 'a fetch handler failed') })
       .finally(() => { this.#abandon(name, fresh) })
@@ -267,6 +270,7 @@ export class DataPlane {
     }
     const event = error === EBADMSG ? 'supplied chunks do not match their digests' : 'supplied chunks were not taken'
     this.#log.error({ name, first, count, errno: error, reason }, event)
+    if (error === EBADMSG) this.#rejected++
     if (error === EBADMSG) await this.#rejectedHandler?.(name, first, count, reason)
     this.fail(name, first, count, EIO)
   }
