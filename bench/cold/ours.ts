@@ -7,11 +7,14 @@ import { run } from '../demo/run.ts'
 import { published, type StoredImage } from '../images/image-store.ts'
 import type { Contender, Ready, RunPlace } from './contender.ts'
 
+const OFTEN_ENOUGH = ['python', 'node', 'nginx'] // whole pulls: on the others only when named
+
 export function ours (name: string, about: string, lazy: boolean, options: (image: StoredImage) => readonly string[]): Contender {
   return {
     name,
     about,
     lazy,
+    ...lazy ? {} : { images: OFTEN_ENOUGH },
     absent: async () => null,
     source: async (image, context, cleanup) => {
       const { car, reference } = await published(context.cache, image, options(image), context.say)

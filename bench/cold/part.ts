@@ -70,7 +70,8 @@ async function measureImage (
         if (!stopped(context)) context.say(`  ${image.recipe.name}-${contender.name} FAILED: ${firstLineOf(error)}`)
       }
     }
-    for (const link of links) cells.push(...await measureGroup(image, link, sources, unready, random, context))
+    const wanted = context.links.length > 0 ? links : links.filter(({ name }) => image.recipe.links?.includes(name) !== false)
+    for (const link of wanted) cells.push(...await measureGroup(image, link, sources, unready, random, context))
   } finally {
     await cleanup.run()
   }

@@ -61,6 +61,8 @@ export function resultOf (cells: readonly Cell[], { images, links, contenders, a
   const notes = [
     ...contenders.map(({ name, about }) => `${name}: ${about}`),
     ...contenders.some(({ name }) => name === fullPull.name) ? [`${UNPACKED}: second run of ${fullPull.name}, page cache dropped again`] : [],
+    ...contenders.flatMap(({ name, images: some }) => some === undefined ? [] : [`${name} takes part by default with ${some.join(', ')} only (--contender ${name})`]),
+    ...images.flatMap(({ recipe: { name, links: some } }) => some === undefined ? [] : [`${name} is measured by default over ${some.join(', ')} only (--link NAME)`]),
     ...absent.map(({ name, why }) => `absent: ${name}: ${why}`),
     ...cells.flatMap(({ image, link, contender, error }) => error === null ? [] : [`FAILED: ${image} ${link} ${contender}: ${error}`]),
     ...cells.flatMap(({ image, link, contender, warning }) => warning === null ? [] : [`NOTE: ${image} ${link} ${contender}: ${warning}`])

@@ -10,6 +10,8 @@ const NODE = [
   "console.log('node', semver.major(process.version), lodash.chunk([1, 2, 3, 4], 2).length)", ''
 ].join('\n')
 
+const CORNER_LINKS = ['20ms-10MB', '20ms-100MB']
+
 export const RECIPES: readonly Recipe[] = [
   {
     name: 'python',
@@ -36,6 +38,7 @@ export const RECIPES: readonly Recipe[] = [
     name: 'files100k',
     version: '2',
     about: '100,000 small files; 300 of them are read',
+    links: CORNER_LINKS,
     program: FILES_PROGRAM,
     build: buildManyFiles
   },
@@ -43,6 +46,7 @@ export const RECIPES: readonly Recipe[] = [
     name: 'big1g',
     version: '1',
     about: 'one file of 1 GiB; 16 places of it are read',
+    links: CORNER_LINKS,
     program: BIG_PROGRAM,
     build: buildBigFile
   },
@@ -50,6 +54,7 @@ export const RECIPES: readonly Recipe[] = [
     name: 'layers60',
     version: '2',
     about: '60 layers; one file of each is read',
+    links: CORNER_LINKS,
     program: LAYERS_PROGRAM,
     build: buildManyLayers
   }

@@ -7,6 +7,8 @@ export interface Recipe {
   readonly about: string
   /** Prints one line, the same each time, and ends. */
   readonly program: readonly string[]
+  /** Measured over these links unless others are named; absent: over all. The whole default run is to stay below an hour. */
+  readonly links?: readonly string[]
   /** Writes the tree to `folder`/rootfs and the tars beside it; returns the tars, lowest layer first. */
   readonly build: (folder: string) => Promise<string[]>
 }
