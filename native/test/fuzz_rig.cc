@@ -1,9 +1,12 @@
-// Implementation of fuzz_rig.hh. Inputs may name any path as a cache directory: the process gives up root before the first.
+// Implementation of fuzz_rig.hh. Inputs may name any path as a cache directory: before the first the process gives up root, and
+// gets a /tmp of its own that goes with it.
 #include "fuzz_rig.hh"
 
 #include <fcntl.h>
 #include <filesystem>
 #include <grp.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <thread>
@@ -19,6 +22,8 @@ struct Silence final : Fetcher {
 
 void becomeNobody() {
   if (::geteuid() != 0) return;
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(3);
+  if (::mount("fuzz", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=64m") != 0) ::_exit(3);
   if (::setgroups(0, nullptr) != 0 || ::setresgid(kNobody, kNobody, kNobody) != 0 || ::setresuid(kNobody, kNobody, kNobody) != 0) ::_exit(3);
 }
 

@@ -1,7 +1,8 @@
 // The data plane's own tests against builds with sanitizers: AddressSanitizer and UBSan where bytes are parsed and kept,
 // ThreadSanitizer where threads meet. IPFS_SNAPSHOTTER_SANITIZE=all runs every one of them on both.
 import { describe, expect, test } from '@jest/globals'
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile, execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { dataPlaneSkipReason } from '../suites/data-plane-fixture.ts'
@@ -38,8 +39,10 @@ suite('no sanitizer finds anything', () => {
   ])('a mistake would be found by %s', (variant, source, finding) => {
     const sanitizer = variant === 'asan' ? 'address,undefined' : 'thread'
     const program = join(ROOT, `build/test/sanitizer-bait-${variant}-${process.pid}`)
-    const { status, stderr } = spawnSync('sh', ['-c', `mkdir -p build/test && g++ -O1 -g -pthread -fsanitize=${sanitizer} ${source} -o ${program} && ${program}; r=$?; rm -f ${program}; exit $r`],
-      { cwd: ROOT, encoding: 'utf8' })
+    mkdirSync(join(ROOT, 'build/test'), { recursive: true })
+    execFileSync('g++', ['-O1', '-g', '-pthread', `-fsanitize=${sanitizer}`, join(ROOT, source), '-o', program])
+    const { status, stderr } = spawnSync(program, { encoding: 'utf8' })
+    rmSync(program)
     expect(stderr).toContain(finding)
     expect(status).not.toBe(0)
   }, 120_000)
