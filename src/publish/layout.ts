@@ -17,10 +17,13 @@ export interface AddedBlob {
 export class Layout {
   readonly #car: CarFile
   readonly #signal: AbortSignal | undefined
+  readonly #leafBytes: number | undefined
   readonly #blobs = new Map<Digest, AddedBlob>()
 
-  constructor (car: CarFile, signal?: AbortSignal) {
+  /** `leafBytes`: of the blobs; see importFile. */
+  constructor (car: CarFile, { signal, leafBytes }: { readonly signal?: AbortSignal | undefined, readonly leafBytes?: number | undefined } = {}) {
     this.#car = car
+    this.#leafBytes = leafBytes
     this.#signal = signal
   }
 
@@ -31,7 +34,7 @@ export class Layout {
   /** Imports a blob whose digest is known only afterwards. */
   async add (stream: AsyncIterable<Uint8Array>): Promise<AddedBlob> {
     const hash = new DigestStream()
-    const file = await importFile(this.#car, passing(stream, hash, this.#signal))
+    const file = await importFile(this.#car, passing(stream, hash, this.#signal), this.#leafBytes)
     const blob = { digest: hash.digest(), size: file.size, file }
     this.#blobs.set(blob.digest, blob)
     return blob

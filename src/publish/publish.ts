@@ -26,6 +26,8 @@ export interface PublishOptions extends Omit<ConvertOptions, 'spoolBeside'> {
   /** The CAR file to write. */
   readonly car: string
   readonly format: 'estargz' | 'keep'
+  /** Bytes of a UnixFS leaf; default that of profile unixfs-v1-2025. */
+  readonly leafBytes?: number
   /** Null: the only one, else this machine's. */
   readonly platform: Platform | null
 }
@@ -96,7 +98,7 @@ function announce (source: ImageSource, graph: ImageGraph, image: GraphImage, { 
 }
 
 async function keep (source: ImageSource, graph: ImageGraph, image: GraphImage, car: CarFile, options: PublishOptions): Promise<Image> {
-  const layout = new Layout(car, options.signal)
+  const layout = new Layout(car, options)
   const layers = new Set(graph.images.flatMap((one) => one.layers.map(({ digest }) => digest)))
   for (const { digest, size } of graph.blobs) {
     const isLayer = layers.has(digest)
@@ -137,7 +139,7 @@ function keptLayers (image: GraphImage, layout: Layout): PublishedLayer[] {
 }
 
 async function convert (source: ImageSource, image: GraphImage, car: CarFile, options: PublishOptions): Promise<Image> {
-  const layout = new Layout(car, options.signal)
+  const layout = new Layout(car, options)
   const layers: PublishedLayer[] = []
   for (const [at, descriptor] of image.layers.entries()) {
     const diffId = image.config.diffIds[at]

@@ -1,4 +1,5 @@
-// A byte stream as a UnixFS file by profile unixfs-v1-2025 (IPIP-499): 1 MiB raw leaves, balanced, 1024 links. Streaming:
+// A byte stream as a UnixFS file by profile unixfs-v1-2025 (IPIP-499): 1 MiB raw leaves (or what is asked for), balanced,
+// 1024 links. Streaming:
 // one leaf and one node per level are in memory. Our own and not @helia/unixfs, whose importer holds about 230 MB for a
 // 1 GiB stream and loses the order of blocks; the tests hold both against each other.
 import type { CID } from 'multiformats/cid'
@@ -14,45 +15,49 @@ export interface ImportedFile {
   readonly size: number
   /** Bytes of all its blocks, shared ones counted each time: what a directory's link says. */
   readonly tsize: number
-  /** In file order, all of UNIXFS_CHUNK_BYTES but the last: lets the file be read back. */
+  /** In file order, all of `leafBytes` but the last: lets the file be read back. */
   readonly leaves: readonly Leaf[]
+  readonly leafBytes: number
 }
 
 interface Child { readonly cid: CID, readonly size: number, readonly tsize: number }
 
 /** Writes leaves and nodes to the CAR as they fill. */
-export async function importFile (car: Pick<CarFile, 'put'>, stream: AsyncIterable<Uint8Array>): Promise<ImportedFile> {
+export async function importFile (
+  car: Pick<CarFile, 'put'>, stream: AsyncIterable<Uint8Array>, leafBytes = UNIXFS_CHUNK_BYTES
+): Promise<ImportedFile> {
   const tree = new Tree(car)
-  const leaf = Buffer.allocUnsafeSlow(UNIXFS_CHUNK_BYTES)
+  const leaf = Buffer.allocUnsafeSlow(leafBytes)
   let filled = 0
   for await (const piece of stream) {
     for (let at = 0; at < piece.byteLength;) {
-      const part = piece.subarray(at, at + UNIXFS_CHUNK_BYTES - filled)
+      const part = piece.subarray(at, at + leafBytes - filled)
       leaf.set(part, filled)
       filled += part.byteLength
       at += part.byteLength
-      if (filled < UNIXFS_CHUNK_BYTES) continue
+      if (filled < leafBytes) continue
       await tree.addLeaf(leaf)
       filled = 0
     }
   }
   if (filled > 0 || tree.leaves.length === 0) await tree.addLeaf(leaf.subarray(0, filled))
   const root = await tree.root()
-  return { ...root, leaves: tree.leaves }
+  return { ...root, leaves: tree.leaves, leafBytes }
 }
 
 /** Reads an imported file back out of the CAR, each block verified. */
 export async function readBack (car: Pick<CarFile, 'read'>, file: ImportedFile, offset: number, length: number): Promise<VerifiedBytes> {
+  const { leafBytes } = file
   const parts: VerifiedBytes[] = []
   const end = Math.min(offset + length, file.size)
   for (let at = offset; at < end;) {
-    const position = Math.floor(at / UNIXFS_CHUNK_BYTES)
+    const position = Math.floor(at / leafBytes)
     const leaf = file.leaves[position]
     if (leaf === undefined) break
-    const start = at - position * UNIXFS_CHUNK_BYTES
+    const start = at - position * leafBytes
     const block = await car.read(leaf.cid, leaf.place)
-    parts.push(verifiedPart(block, start, Math.min(leaf.place.length, end - position * UNIXFS_CHUNK_BYTES)))
-    at = (position + 1) * UNIXFS_CHUNK_BYTES
+    parts.push(verifiedPart(block, start, Math.min(leaf.place.length, end - position * leafBytes)))
+    at = (position + 1) * leafBytes
   }
   const [only] = parts
   return parts.length === 1 && only !== undefined ? only : verifiedConcat(parts)

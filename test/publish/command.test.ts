@@ -51,7 +51,8 @@ test.each([
   [['publish', '--car', 'x.car']],
   [['publish', image, '--car', 'x.car', '--format', 'zip']],
   [['publish', image, '--car', 'x.car', '--chunk-size', '1KiB']],
-  [['publish', image, '--car', 'x.car', '--chunk-size', 'much']]
+  [['publish', image, '--car', 'x.car', '--chunk-size', 'much']],
+  [['publish', image, '--car', 'x.car', '--chunker', 'size-1000']]
 ])('usage: %j ends with exit code 2', async (args) => {
   const { code, stdout, stderr } = await run(args)
 

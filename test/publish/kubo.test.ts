@@ -17,19 +17,21 @@ function ipfs (folder: string, ...args: string[]): string {
 
 beforeAll(() => { expect(typeof withKubo).toBe('function') })
 
-withKubo.each(['keep', 'estargz'] as const)('%s: `ipfs add` of the layout gives our root', async (format) => inFolder(async (folder) => {
+withKubo.each([
+  ['keep', 1_048_576], ['estargz', 1_048_576], ['keep', 262_144], ['estargz', 262_144]
+] as const)('%s, leaves of %i bytes: `ipfs add` of the layout with that chunker gives our root', async (format, leafBytes) => inFolder(async (folder) => {
   ipfs(folder, 'init', '--profile=unixfs-v1-2025', '--empty-repo')
   const source = join(folder, 'image.tar')
   await writeBigImage(source, 5_120_000)
   for (const image of [source, join(images, 'umoci-gzip.oci.tar')]) {
     const car = join(folder, 'image.car')
-    const { cid } = await publishTo(car, image, { format })
+    const { cid } = await publishTo(car, image, { format, leafBytes })
     const layout = join(folder, `layout-${cid}`)
     for (const [path, bytes] of (await readLayout(car)).files) {
       await mkdir(dirname(join(layout, path)), { recursive: true })
       await writeFile(join(layout, path), bytes)
     }
-    expect(ipfs(folder, 'add', '-r', '-Q', '--only-hash', layout)).toBe(cid)
+    expect(ipfs(folder, 'add', '-r', '-Q', '--only-hash', `--chunker=size-${leafBytes}`, layout)).toBe(cid)
   }
 }), 120_000)
 
