@@ -61,8 +61,8 @@ export function resultOf (cells: readonly Cell[], { images, links, contenders, a
   const notes = [
     ...contenders.map(({ name, about }) => `${name}: ${about}`),
     ...contenders.some(({ name }) => name === fullPull.name) ? [`${UNPACKED}: second run of ${fullPull.name}, page cache dropped again`] : [],
-    ...contenders.flatMap(({ name, images: some }) => some === undefined ? [] : [`${name} takes part by default with ${some.join(', ')} only (--contender ${name})`]),
-    ...images.flatMap(({ recipe: { name, links: some } }) => some === undefined ? [] : [`${name} is measured by default over ${some.join(', ')} only (--link NAME)`]),
+    ...contenders.flatMap(({ name, images: some }) => onlySome(name, some, 'takes part by default with', `--contender ${name}`)),
+    ...images.flatMap(({ recipe: { name, links: some } }) => onlySome(name, some, 'is measured by default over', '--link NAME')),
     ...absent.map(({ name, why }) => `absent: ${name}: ${why}`),
     ...cells.flatMap(({ image, link, contender, error }) => error === null ? [] : [`FAILED: ${image} ${link} ${contender}: ${error}`]),
     ...cells.flatMap(({ image, link, contender, warning }) => warning === null ? [] : [`NOTE: ${image} ${link} ${contender}: ${warning}`])
@@ -94,6 +94,10 @@ export function resultOf (cells: readonly Cell[], { images, links, contenders, a
       cells: cells.map((cell) => ({ ...cell, share: shareOf(cell, cells) }))
     }
   }
+}
+
+function onlySome (name: string, some: readonly string[] | undefined, does: string, option: string): string[] {
+  return some === undefined ? [] : [`${name} ${does} ${some.join(', ')} only (${option})`]
 }
 
 function row (cell: Cell, cells: readonly Cell[]): string[] {
