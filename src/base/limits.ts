@@ -71,6 +71,7 @@ export const RANGE_BYTES_MAX = 8 * MiB // one entity-bytes request
 export const SUPPLY_RETRY_MS_FIRST = 250 // a miss whose sources failed is tried again after this, then twice as long
 export const SUPPLY_RETRY_MS_MAX = 5_000 // a source that returns is noticed within this
 export const SUPPLY_ALIGNMENT = 1 * MiB // a leaf of unixfs-v1-2025: fetched whole in any case, so used whole
+export const SUPPLY_ALIGNMENT_MIN = 128 * KiB // a file in smaller leaves is fetched as if it had such: a request costs more than the bytes
 export const READ_AHEAD_FILE_BYTES = 6 * MiB // compressed: a file that is not larger is fetched whole when one of its chunks is missed
 export const READ_AHEAD_BYTES_MAX = 32 * MiB // ahead of a large file that is read in order: a second at 256 Mbit/s
 export const READ_AHEAD_REQUESTS = 2 // at once for one miss: the line stays busy, and reads of other files keep most of it

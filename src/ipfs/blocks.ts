@@ -51,6 +51,8 @@ export interface UnixfsFile {
   readonly cid: CID
   /** Bytes of the file, as the verified root node declares them. */
   readonly size: number
+  /** Its usual leaf, as far as the root tells: ranges that end at multiples of it bring nothing unasked. Advice, not checked. */
+  readonly leafBytes?: number
   /** Bytes [offset, offset + length), clipped at the end. Concurrent reads of one leaf share one fetch. */
   read: (offset: number, length: number, waits?: Waits) => Promise<VerifiedBytes>
   /** The whole range in order, in pieces of at most one leaf, with bounded read-ahead and flat memory. */

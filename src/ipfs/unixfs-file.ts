@@ -2,7 +2,9 @@
 // memory. Its root node stays in hand; everything else is fetched when a range needs it.
 import type { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
-import { BACKGROUND_RANGE_BYTES, FILE_READ_BYTES_MAX, RANGE_BYTES_MAX, STREAM_WINDOWS } from '../base/limits.ts'
+import {
+  BACKGROUND_RANGE_BYTES, BLOCK_BYTES_MAX, FILE_READ_BYTES_MAX, RANGE_BYTES_MAX, STREAM_WINDOWS, SUPPLY_ALIGNMENT_MIN, UNIXFS_CHUNK_BYTES, UNIXFS_LINKS
+} from '../base/limits.ts'
 import { type VerifiedBytes, verifiedConcat } from '../verify/verified-bytes.ts'
 import type { UnixfsFile, Waits } from './blocks.ts'
 import type { Exchange } from './exchange.ts'
@@ -23,6 +25,14 @@ export class OpenFile implements UnixfsFile {
 
   get size (): number {
     return this.#root.node.size
+  }
+
+  get leafBytes (): number {
+    const { children, starts } = this.#root.node
+    const first = children > 0 ? (starts[1] ?? 0) - (starts[0] ?? 0) : 0
+    // Of a tree with levels between, the first subtree is full.
+    const leaf = first > BLOCK_BYTES_MAX ? first / UNIXFS_LINKS : first
+    return Number.isInteger(leaf) && leaf > 0 && leaf <= UNIXFS_CHUNK_BYTES ? Math.max(leaf, SUPPLY_ALIGNMENT_MIN) : UNIXFS_CHUNK_BYTES
   }
 
   async read (offset: number, length: number, waits: Waits = {}): Promise<VerifiedBytes> {

@@ -218,7 +218,7 @@ export class Supplier {
     const { all, sent, coming } = entry.members
     for (const { firstChunk } of missing) sent.delete(firstChunk)
     const wanted = new Set(missing.map(({ offset }) => offset))
-    await Promise.all(rangesOf(missing, blob.size).map(async (range) => {
+    await Promise.all(rangesOf(missing, blob.size, blob.leafBytes).map(async (range) => {
       const inside = all
         .slice(lowerBound(all, range.from), lowerBound(all, range.to))
         .filter(({ offset, length, firstChunk }) => offset + length <= range.to && (wanted.has(offset) || !(sent.has(firstChunk) || coming.has(firstChunk))))
@@ -264,11 +264,11 @@ function lowerBound (members: readonly Member[], offset: number): number {
 }
 
 /** Ranges that cover the members, aligned to usual leaf borders, merged when they touch, cut at RANGE_BYTES_MAX. */
-export function rangesOf (members: readonly Member[], blobSize: number): BlobRange[] {
+export function rangesOf (members: readonly Member[], blobSize: number, leafBytes = SUPPLY_ALIGNMENT): BlobRange[] {
   const aligned = members
     .map(({ offset, length }) => ({
-      from: Math.floor(offset / SUPPLY_ALIGNMENT) * SUPPLY_ALIGNMENT,
-      to: Math.min(blobSize, Math.ceil((offset + length) / SUPPLY_ALIGNMENT) * SUPPLY_ALIGNMENT)
+      from: Math.floor(offset / leafBytes) * leafBytes,
+      to: Math.min(blobSize, Math.ceil((offset + length) / leafBytes) * leafBytes)
     }))
     .sort((a, b) => a.from - b.from)
   const ranges: Array<{ from: number, to: number }> = []
