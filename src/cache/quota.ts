@@ -44,7 +44,7 @@ export class CacheQuota {
   readonly #stamps = new Map<string, Uint32Array>()
   #generation = 1
   /** Bytes on the disk at the last look, and admitted since: written or not. */
-  #measured = 0
+  #measured: number | null = null
   #admitted = 0
   /** Admitted and perhaps not written yet. */
   #pending = 0
@@ -57,7 +57,7 @@ export class CacheQuota {
 
   /** What is on the disk now, as far as is known without looking. */
   get bytes (): number {
-    return this.#measured + this.#admitted
+    return (this.#measured ?? 0) + this.#admitted
   }
 
   get evictedChunks (): number {
@@ -66,12 +66,13 @@ export class CacheQuota {
 
   /** Nothing would have to go for a little more: background work stops before it drives out what was used. */
   hasRoom (): boolean {
-    return this.bytes < this.#init.maxBytes * (1 - 2 * CACHE_EVICT_SHARE)
+    return this.#measured !== null && this.bytes < this.#init.maxBytes * (1 - 2 * CACHE_EVICT_SHARE)
   }
 
   /** Makes room for `bytes`; call the answer when they are written. Null: there is no room, and none can be made. */
   async admit (bytes: number): Promise<(() => void) | null> {
-    if (this.bytes + bytes > this.#init.maxBytes && !await this.#one.run(async () => await this.#makeRoom(bytes))) return null
+    const fits = this.#measured !== null && this.bytes + bytes <= this.#init.maxBytes
+    if (!fits && !await this.#one.run(async () => await this.#makeRoom(bytes))) return null
     this.#admitted += bytes
     this.#pending += bytes
     return () => { this.#pending -= bytes }

@@ -31,7 +31,7 @@ export class CacheRoom {
     if (cache === undefined) return () => {}
     let bytes = CACHE_BLOCK_BYTES
     for (let chunk = first; chunk < first + count; chunk++) bytes += cache.chunks[chunk]?.size ?? 0
-    const settled = await this.quota.admit(bytes)
+    const settled = await this.quota.admit(bytes).catch(() => null) // a disk that cannot be looked at must not fail a read
     this.quota.supplied(cache.folder, { first, count }, cache.chunks.length)
     return settled ?? (() => {})
   }

@@ -27,6 +27,7 @@ import { CacheRoom } from './cache-room.ts'
 import { ImageBook } from './image-book.ts'
 import { lazyLayers } from './lazy-layers.ts'
 import { pullHandler } from './pull.ts'
+import { SharedChunks } from './shared-chunks.ts'
 import { Sources } from './sources.ts'
 import { statusHandler } from './status.ts'
 import { Trust } from './trust.ts'
@@ -56,7 +57,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
   undo.defer(async () => { await control.close() })
   try {
     const trust = new Trust(config, log)
-    const { dataPlane, driver, mounts, early, background, room } = await startMounting({ config, log, undo, trust, restored: restored.promise })
+    const { dataPlane, driver, mounts, early, background, room, shared } = await startMounting({ config, log, undo, trust, restored: restored.promise })
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -85,7 +86,7 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     undo.defer(async () => { await grpc.stop() })
     Object.assign(handlers, {
       '/pull': pullHandler({ config, claims, proofs, sources, mounts, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
-      '/status': statusHandler({ config, driver, dataPlane, mounts, proofs, quota: room.quota, sources, snapshotters })
+      '/status': statusHandler({ config, driver, dataPlane, mounts, proofs, quota: room.quota, shared, sources, snapshotters })
     })
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
   } catch (error) {
@@ -116,6 +117,7 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   const room = new CacheRoom({ config, dataPlane, supplier: () => supplier, log })
   const reads = trust.policedReads(dataPlane, async (...chunks) => await room.admit(...chunks))
   const supplier = new Supplier({ sink: reads, log, patienceMs })
+  const shared = new SharedChunks({ files: () => supplier.files(), sink: reads })
   const files = new SelfTestFiles(dataPlane)
   const noteRead = (): void => {
     trust.pace.read()
@@ -129,8 +131,10 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
     const beat = quiet ? undefined : setInterval(noteRead, PACE_BEAT_MS)
     try {
       if (!quiet) noteRead()
-      if (urgency.background) await supplier.answer(name, runs, urgency)
-      else await reads.answer(name, async () => { await supplier.answer(name, runs, urgency) })
+      const left = await shared.answer(name, runs)
+      if (left.length === 0) return
+      if (urgency.background) await supplier.answer(name, left, urgency)
+      else await reads.answer(name, async () => { await supplier.answer(name, left, urgency) })
     } finally {
       clearInterval(beat)
       if (!quiet) noteRead()
@@ -147,7 +151,7 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   })
   const early = new EarlyFetch({ dataPlane, supplier, log })
   await early.clear()
-  return { dataPlane, driver, mounts, early, background, room }
+  return { dataPlane, driver, mounts, early, background, room, shared }
 }
 
 async function requireRootAndFuse (): Promise<void> {

@@ -39,14 +39,15 @@ export class ReadPolicy {
 
   /** The layer is not what its manifest says: its mounts end, its containers with them, and others may have its chain IDs. */
   async lied (layer: OpenedLayer, lie: SnapshotterError): Promise<void> {
-    const { book, config, mounts, snapshotters, log } = this.#init
+    const { book, config, snapshotters, log } = this.#init
     book.drop(({ planned }) => layerKey(identityOf(planned)) === layer.key)
     const places = this.#placesOf(layer.key)
     const stopped = config.onViolation === 'kill' ? this.#stop(layer, places, lie) : Promise.resolve()
     for (const { target } of places) await snapshotters.revoke(target, lie)
     await stopped
-    log.error({ layer: layer.record.digest, chainIds: [...new Set(places.map(({ chainId }) => chainId))], error: lie.line, mounts: mounts.all().size }, 'lying layer taken out of service')
-    for (const chainId of new Set(places.map(({ chainId }) => chainId))) {
+    const chainIds = [...new Set(places.map(({ chainId }) => chainId))]
+    log.error({ layer: layer.record.digest, chainIds, error: lie.line }, 'lying layer taken out of service')
+    for (const chainId of chainIds) {
       await snapshotters.renew(chainId).catch((error: unknown) => {
         log.info({ chainId, error: asSnapshotterError(error).line }, 'chain id stays out of service')
       })
@@ -57,7 +58,8 @@ export class ReadPolicy {
   async rejected (fileName: string, first: number, count: number, reason: string): Promise<void> {
     const layer = this.#init.mounts.layers().get(fileName)
     if (layer === undefined || this.#init.config.onViolation !== 'kill') return
-    const lie = new SnapshotterError('DIGEST_MISMATCH', `layer ${layer.record.digest}: chunks ${first} to ${first + count - 1} are not what its TOC says (${reason})`)
+    const chunks = `chunks ${first} to ${first + count - 1}`
+    const lie = new SnapshotterError('DIGEST_MISMATCH', `layer ${layer.record.digest}: ${chunks} are not what its TOC says (${reason})`)
     await this.#init.proofs.condemn(layer, lie)
   }
 
@@ -74,7 +76,8 @@ export class ReadPolicy {
   }
 
   #placesOf (key: string): Place[] {
-    const targets = new Set([...this.#init.mounts.all()].filter(([, { layer, lowers }]) => [layer, ...lowers].some((one) => one.key === key)).map(([target]) => target))
+    const using = [...this.#init.mounts.all()].filter(([, { layer, lowers }]) => [layer, ...lowers].some((one) => one.key === key))
+    const targets = new Set(using.map(([target]) => target))
     return this.#init.snapshotters.lazyPlaces().filter(({ target }) => targets.has(target))
   }
 

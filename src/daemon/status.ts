@@ -6,6 +6,7 @@ import type { MountDriver } from '../mount/driver.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { LayerProofs } from './proof.ts'
+import type { SharedChunks } from './shared-chunks.ts'
 import type { Sources } from './sources.ts'
 
 interface Parts {
@@ -15,11 +16,12 @@ interface Parts {
   readonly mounts: LayerMounts
   readonly proofs: LayerProofs
   readonly quota: CacheQuota
+  readonly shared: SharedChunks
   readonly sources: Sources
   readonly snapshotters: Snapshotters
 }
 
-export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quota, sources, snapshotters }: Parts) {
+export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quota, shared, sources, snapshotters }: Parts) {
   return async (): Promise<object> => {
     const plane = await dataPlane.status()
     const served = new Map(plane.files.map((file) => [file.name, file]))
@@ -55,10 +57,16 @@ export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quot
         // As they came, TOCs and documents included; `fetchedBytes` is what the worker was given of each blob, twice if it asked twice.
         networkBytes: gateways.reduce((sum, { type, bytes }) => type === 'car' ? sum : sum + bytes, 0)
       },
-      /** On the disk, by what it says; evicted: chunks since the start. */
-      cache: { bytes: quota.bytes, maxBytes: config.cacheMaxBytes, evictedChunks: quota.evictedChunks },
+      /** On the disk, by what it says; evicted and taken from another layer's cache: since the start. */
+      cache: { bytes: quota.bytes, maxBytes: config.cacheMaxBytes, evictedChunks: quota.evictedChunks, sharedBytes: shared.bytes },
       gateways,
-      worker: { pid: plane.pid, restarts: plane.restarts, waitingReads: plane.waitingReads, violations: plane.violations, leafHashesChecked: plane.leafHashesChecked },
+      worker: {
+        pid: plane.pid,
+        restarts: plane.restarts,
+        waitingReads: plane.waitingReads,
+        violations: plane.violations,
+        leafHashesChecked: plane.leafHashesChecked
+      },
       bytesServed: plane.bytesServed,
       bytesServedUnverified: plane.bytesServedUnverified
     }
