@@ -9,7 +9,7 @@ import { silentLog, type Log } from '../base/log.ts'
 import { DataPlaneLink, type Hello } from './data-plane-link.ts'
 import type { FetchHandler, RejectedHandler } from './data-plane-handlers.ts'
 import type { DataPlaneStatus } from './data-plane-status.ts'
-import { BodyReader, chunkRuns, encodeFrame, FRAME, type Frame, text, u32 } from './frames.ts'
+import { BodyReader, chunkRuns, encodeFrame, FRAME, type Frame, resultOf, text, u32 } from './frames.ts'
 import { GuardianKeeper } from './guardian-keeper.ts'
 import type { NativeProgram } from './native-program.ts'
 import { OutstandingChunks } from './outstanding-chunks.ts'
@@ -294,9 +294,4 @@ interface AskOptions {
   readonly signal?: AbortSignal | undefined
   /** No deadline: ends by answer, signal or close. */
   readonly patient?: boolean
-}
-
-function resultOf (frame: Frame): { error: number, reason: string } {
-  const body = new BodyReader(frame.body)
-  return { error: body.i32(), reason: body.text() }
 }

@@ -72,6 +72,12 @@ export class BodyReader {
   }
 }
 
+/** Of a RESULT: 0 or an errno, and why. @throws DATA_PLANE_DOWN. */
+export function resultOf (frame: Frame): { error: number, reason: string } {
+  const body = new BodyReader(frame.body)
+  return { error: body.i32(), reason: body.text() }
+}
+
 /** Runs of chunks of a FETCH. @throws DATA_PLANE_DOWN when they lie outside every table: nothing may be built from them. */
 export function chunkRuns (body: BodyReader): Array<{ first: number, count: number }> {
   const runs = Array.from({ length: body.u32() }, () => ({ first: body.u32(), count: body.u32() }))
