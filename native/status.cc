@@ -39,6 +39,7 @@ std::string statusJson(const Registry& registry, Waits& waits, const Counters& c
   // No code path answers a read with chunk bytes that were not hashed since they left the disk or the network.
   return "{\"pid\":" + std::to_string(::getpid()) + field("restarts", restarts) + ",\"files\":[" + files + "]" +
          field("waitingReads", counters.waitingReads) + field("bytesServed", counters.bytesServed) + field("bytesServedUnverified", 0) +
-         field("leafHashesChecked", counters.leafHashesChecked) + field("violations", counters.violations) + field("failedReads", counters.failedReads) + ",\"latency\":{\"boundsUs\":" + Latency::boundsJson() +
+         field("leafHashesChecked", counters.leafHashesChecked) + field("violations", counters.violations) + field("failedReads", counters.failedReads) +
+         ",\"latency\":{\"boundsUs\":" + Latency::boundsJson() +
          ",\"cached\":" + counters.cachedReads.json() + ",\"fetched\":" + counters.fetchedReads.json() + "},\"waiting\":[" + waitingJson(waits) + "]}";
 }

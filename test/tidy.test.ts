@@ -28,6 +28,7 @@ const FENCES: Readonly<Record<string, readonly string[]>> = {
   multiformats: [''],
   'node:sqlite': ['snapshots/', 'cache/'],
   pino: ['base/log.ts'],
+  'prom-client': ['http/'],
   'smol-toml': ['config/'],
   undici: ['ipfs/'],
   zod: ['config/', 'oci/']

@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { SnapshotterError } from '../base/errors.ts'
 import { loadConfig } from '../config/load.ts'
+import type { Check } from '../daemon/doctor.ts'
 
 export function doctorCommand (): Command {
   return new Command('doctor')
@@ -13,12 +14,16 @@ export function doctorCommand (): Command {
       const config = loadConfig(options.config)
       const { examine } = await import('../daemon/doctor.ts')
       const checks = await examine(config, options.snapshotter)
-      const failed = checks.filter(({ ok }) => !ok)
+      const failed = checks.filter(({ ok, needed }) => !ok && needed)
       process.stdout.write(options.json === true
         ? `${JSON.stringify({ ok: failed.length === 0, checks })}\n`
-        : checks.map(({ name, ok, detail, hint }) => `${ok ? 'ok  ' : 'FAIL'} ${name}: ${detail}${hint === '' ? '' : `; ${hint}`}\n`).join(''))
+        : checks.map(describe).join(''))
       if (failed.length > 0) {
         throw new SnapshotterError('ENVIRONMENT', `${failed.length} of ${checks.length} checks failed: ${failed.map(({ name }) => name).join(', ')}`)
       }
     })
+}
+
+function describe ({ name, ok, needed, detail, hint }: Check): string {
+  return `${ok ? 'ok  ' : needed ? 'FAIL' : 'note'} ${name}: ${detail}${hint === '' ? '' : `; ${hint}`}\n`
 }

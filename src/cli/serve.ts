@@ -1,6 +1,8 @@
 // `serve`: the daemon. SIGTERM and SIGINT leave guardian and mounts for the next one; `--stop` takes everything down.
 import { Command, Option } from 'commander'
 import { once } from 'node:events'
+import { SnapshotterError } from '../base/errors.ts'
+import { START_STOP_MS } from '../base/limits.ts'
 import { createLog } from '../base/log.ts'
 import { loadConfig } from '../config/load.ts'
 
@@ -8,6 +10,31 @@ interface ServeOptions {
   readonly config?: string
   readonly stop?: boolean
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
+}
+
+const STOPPED = new SnapshotterError('CANCELLED', 'asked to stop while starting')
+
+/** The daemon, or null when it was to stop before it had started. */
+async function startable<Started> (starting: Promise<Started>, signal: AbortSignal): Promise<Started | null> {
+  // What is under way may take minutes (a build, mounts): it is as safe to die in as in a power cut.
+  let timer: NodeJS.Timeout | undefined
+  const hurry = (): void => { timer = setTimeout(dieOfSignal, START_STOP_MS) }
+  signal.addEventListener('abort', hurry, { once: true })
+  try {
+    return await starting
+  } catch (error) {
+    if (error === STOPPED) return null
+    throw error
+  } finally {
+    signal.removeEventListener('abort', hurry)
+    clearTimeout(timer)
+  }
+}
+
+/** As if nobody listened for it. */
+function dieOfSignal (): void {
+  process.removeAllListeners('SIGTERM')
+  process.kill(process.pid, 'SIGTERM')
 }
 
 export function serveCommand (): Command {
@@ -25,8 +52,13 @@ export function serveCommand (): Command {
         return
       }
       const { startDaemon } = await import('../daemon/daemon.ts')
-      const signalled = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')])
-      const daemon = await startDaemon(config, log)
+      const stopping = new AbortController()
+      const signalled = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]).then(() => { stopping.abort(STOPPED) })
+      const daemon = await startable(startDaemon(config, log, stopping.signal), stopping.signal)
+      if (daemon === null) {
+        log.info({}, 'stopped while starting; mounts stay')
+        return
+      }
       await Promise.race([signalled, daemon.asked])
       log.info({}, 'stopping; mounts stay')
       await daemon.close()

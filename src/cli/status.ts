@@ -3,6 +3,8 @@ import { Command } from 'commander'
 import { join } from 'node:path'
 import { loadConfig } from '../config/load.ts'
 import { callControl } from '../http/control-client.ts'
+import { describeDebug } from './describe-debug.ts'
+import type { DebugReport } from '../daemon/debug.ts'
 import type { SourceStatus } from '../ipfs/blocks.ts'
 
 interface LayerStatus {
@@ -26,11 +28,15 @@ export function statusCommand (): Command {
   return new Command('status')
     .description('what the daemon serves: layers, gateways, worker')
     .option('--config <file>', 'settings (TOML)')
+    .option('--debug', 'also what is waiting right now, and on what')
     .option('--json', 'print one JSON object')
-    .action(async (options: { readonly config?: string, readonly json?: boolean }) => {
+    .action(async (options: { readonly config?: string, readonly debug?: boolean, readonly json?: boolean }) => {
       const config = loadConfig(options.config)
-      const status = await callControl(join(config.state, 'control.sock'), '/status', null) as StatusReport
-      process.stdout.write(options.json === true ? `${JSON.stringify(status)}\n` : describe(status))
+      const socket = join(config.state, 'control.sock')
+      const status = await callControl(socket, '/status', null) as StatusReport
+      const debug = options.debug === true ? await callControl(socket, '/debug', null) as DebugReport : null
+      if (options.json === true) process.stdout.write(`${JSON.stringify(debug === null ? status : { ...status, debug })}\n`)
+      else process.stdout.write(describe(status) + (debug === null ? '' : describeDebug(debug)))
     })
 }
 

@@ -35,6 +35,8 @@ export interface Config {
   /** A background proof starts when no read waited for the network for this long. */
   readonly proveAfterMs: number
   readonly proveBytesPerSecond: number
+  /** HOST:PORT on loopback, where metrics and health are offered; null: nowhere. */
+  readonly httpAddress: string | null
   readonly sources: readonly SourceSettings[]
 }
 
@@ -103,6 +105,7 @@ function settle (file: ConfigFile): Config {
     prove: file.trust.prove,
     proveAfterMs: file.trust.prove_after,
     proveBytesPerSecond: file.trust.prove_rate,
+    httpAddress: file.http.address ?? null,
     sources: file.source.map((source) => source.type === 'car'
       ? source
       : {

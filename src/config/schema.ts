@@ -11,6 +11,12 @@ const size = z.string().transform((text, context) => converted(() => parseSize(t
 
 const rate = z.string().transform((text, context) => converted(() => parseRate(text), context)).refine((bytes) => bytes > 0, 'must be more than nothing')
 
+/** Metrics name images and gateways: nobody but this machine may ask. */
+const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost):(\d{1,5})$/
+
+const listen = z.string()
+  .refine((text) => Number(LOOPBACK.exec(text)?.[1] ?? Infinity) <= 65_535, 'must be a loopback address with a port, like "127.0.0.1:9437"')
+
 const source = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('gateway'),
@@ -46,6 +52,7 @@ export const configSchema = z.strictObject({
     prove_after: duration.default(PROOF_AFTER_MS),
     prove_rate: size.refine((bytes) => bytes > 0, 'must be more than nothing').default(PROOF_BYTES_PER_SECOND)
   }).prefault({}),
+  http: z.strictObject({ address: listen.optional() }).prefault({}),
   source: z.array(source).default([])
 })
 

@@ -35,6 +35,7 @@ export class BackgroundFetch {
   readonly #closing = new AbortController()
   /** Layers that were gone through. */
   readonly #done = new Set<string>()
+  #current: string | null = null
 
   constructor (parts: Parts) {
     this.#parts = parts
@@ -72,11 +73,18 @@ export class BackgroundFetch {
       await sleep(BACKGROUND_LOOK_MS, signal).catch(() => {})
       for (const { layer, fileName } of mounts.all().values()) {
         if (this.#done.has(layer.key) || layer.record.index.format === 'tar' || !isProven(layer.key)) continue
+        this.#current = layer.record.digest
         await this.#complete(layer, fileName).catch((error: unknown) => {
           if (!signal.aborted) log.info({ layer: layer.record.digest, error: String(error) }, 'background fetch goes on later')
         })
+        this.#current = null
       }
     }
+  }
+
+  /** The layer that is being completed now, and how many were gone through. */
+  get state (): { readonly layer: string | null, readonly done: number } {
+    return { layer: this.#current, done: this.#done.size }
   }
 
   close (): void {

@@ -1,6 +1,7 @@
 // The composition root of `serve`: the only place that builds the rooms' objects and wires them together.
-import { access, constants, mkdir } from 'node:fs/promises'
+import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
+import { asCall } from '../base/call-id.ts'
 import { systemClock } from '../base/clock.ts'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { PACE_BEAT_MS, STOP_DEADLINE_MS } from '../base/limits.ts'
@@ -9,7 +10,7 @@ import { LayerOpener } from '../cache/layer-opener.ts'
 import { LayerStore } from '../cache/layer-store.ts'
 import { Seal } from '../cache/seal.ts'
 import type { Config } from '../config/load.ts'
-import { serveSnapshots } from '../grpc/server.ts'
+import { requireFree, serveSnapshots } from '../grpc/server.ts'
 import { type ControlHandler, serveControl } from '../http/control-server.ts'
 import { DataPlane } from '../mount/data-plane.ts'
 import { EarlyFetch } from '../mount/early-fetch.ts'
@@ -24,8 +25,11 @@ import { Supplier } from '../mount/supply.ts'
 import { Snapshotters } from '../snapshots/snapshotters.ts'
 import { BackgroundFetch } from './background-fetch.ts'
 import { CacheRoom } from './cache-room.ts'
+import { debugHandler } from './debug.ts'
 import { ImageBook } from './image-book.ts'
 import { lazyLayers } from './lazy-layers.ts'
+import { Operator } from './operator.ts'
+import { ownFolders } from './own-folders.ts'
 import { pullHandler } from './pull.ts'
 import { SharedChunks } from './shared-chunks.ts'
 import { Sources } from './sources.ts'
@@ -44,23 +48,24 @@ export function controlSocketOf (config: Config): string {
 }
 
 /** @throws ENVIRONMENT, FAILED_PRECONDITION, STATE_INVALID: nothing is left running but the guardian. */
-export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
+export async function startDaemon (config: Config, log: Log, signal?: AbortSignal): Promise<Daemon> {
   await requireRootAndFuse()
-  await mkdir(config.root, { recursive: true, mode: 0o711 })
-  await mkdir(config.state, { recursive: true, mode: 0o711 })
   const undo = new AsyncDisposableStack()
   const asked = Promise.withResolvers<undefined>()
   const restored = Promise.withResolvers<undefined>()
-  // First of all, since it is also the lock: a second daemon must not take the data plane from the one that runs.
   const handlers: Record<string, ControlHandler> = { '/exit': async () => { asked.resolve(undefined); return {} } }
-  const control = await serveControl(controlSocketOf(config), handlers)
-  undo.defer(async () => { await control.close() })
+  const operator = new Operator()
   try {
+    await takePlaces({ config, log, undo, operator, handlers })
+    signal?.throwIfAborted()
     const trust = new Trust(config, log)
-    const { dataPlane, driver, mounts, early, background, room, shared } = await startMounting({ config, log, undo, trust, restored: restored.promise })
+    const mounting = await startMounting({ config, log, undo, trust, restored: restored.promise })
+    const { dataPlane, driver, mounts, early, background, room, shared, guardianRestarts } = mounting
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
+    signal?.throwIfAborted()
+    operator.stage = 'mounting the layers of the last run'
     const sources = new Sources(config.sources, log)
     undo.defer(async () => { await sources.close() })
     // Before fetches are cut off: reads that wait for them wait for the next daemon, and hear of no failure.
@@ -77,17 +82,23 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
       clock: systemClock
     })
     trust.act({ book, mounts }, proofs, snapshotters)
+    signal?.throwIfAborted()
     restored.resolve(undefined)
     room.start()
     undo.defer(() => { room.close() })
     void background.run((key) => proofs.isProven(key))
     undo.defer(async () => { await snapshotters.close() })
-    const grpc = await serveSnapshots({ address: config.grpcAddress, snapshotters, log })
+    const grpc = await serveSnapshots({
+      address: config.grpcAddress, snapshotters, log, onCall: (...call) => { operator.metrics.observeCall(...call) }
+    })
     undo.defer(async () => { await grpc.stop() })
+    const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, shared, sources, snapshotters, background, guardianRestarts }
     Object.assign(handlers, {
       '/pull': pullHandler({ config, claims, proofs, sources, mounts, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
-      '/status': statusHandler({ config, driver, dataPlane, mounts, proofs, quota: room.quota, shared, sources, snapshotters })
+      '/status': statusHandler(parts),
+      '/debug': debugHandler(parts)
     })
+    operator.started(parts)
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
   } catch (error) {
     await undo.disposeAsync()
@@ -95,6 +106,25 @@ export async function startDaemon (config: Config, log: Log): Promise<Daemon> {
     throw error
   }
   return { close: async () => { await undo.disposeAsync() }, asked: asked.promise }
+}
+
+interface Places {
+  readonly config: Config
+  readonly log: Log
+  readonly undo: AsyncDisposableStack
+  readonly operator: Operator
+  readonly handlers: Readonly<Record<string, ControlHandler>>
+}
+
+/** Folders and sockets, before anything is started: a second daemon must not take the data plane from the one that runs. */
+async function takePlaces ({ config, log, undo, operator, handlers }: Places): Promise<void> {
+  const owned = await ownFolders(config, async () => {
+    await requireFree(config.grpcAddress)
+    undo.defer(await operator.listen(config, log))
+  })
+  undo.use(owned)
+  const control = await serveControl(controlSocketOf(config), handlers)
+  undo.defer(async () => { await control.close() })
 }
 
 interface Mounting {
@@ -123,7 +153,7 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
     trust.pace.read()
     background.read()
   }
-  dataPlane.onFetch(async (name, runs, urgency) => {
+  dataPlane.onFetch(async (name, runs, urgency) => await asCall(urgency.background ? 'need' : 'read', `chunks of ${name}`, async () => {
     if (await files.answer(name, runs)) return
     // Reads that waited for this daemon come before their layers are restored: they go on waiting, they do not fail.
     await restored
@@ -139,19 +169,23 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
       clearInterval(beat)
       if (!quiet) noteRead()
     }
-  })
+  }, urgency.call))
 
   const drivers = [erofsDriver, erofsLoopDriver, fuseDriver].map((make) => make({ state: config.state, dataPlane, native }))
   const driver = await chooseDriver(config.driver, drivers, { state: config.state, dataPlane, native, files, log })
   const mounts = new LayerMounts({ driver, drivers, dataPlane, supplier, log })
   undo.defer(() => { mounts.leave() })
-  dataPlane.onReplaced(() => { void remountAll(mounts, log) })
+  let replaced = 0
+  dataPlane.onReplaced(() => {
+    replaced++
+    void remountAll(mounts, log)
+  })
   const background = new BackgroundFetch({
     rate: config.backgroundBytesPerSecond, afterMs: config.proveAfterMs, hasRoom: () => room.quota.hasRoom(), dataPlane, supplier, mounts, log
   })
   const early = new EarlyFetch({ dataPlane, supplier, log })
   await early.clear()
-  return { dataPlane, driver, mounts, early, background, room, shared }
+  return { dataPlane, driver, mounts, early, background, room, shared, guardianRestarts: () => replaced }
 }
 
 async function requireRootAndFuse (): Promise<void> {

@@ -10,10 +10,13 @@ import { ContainerdClient } from '../grpc/containerd-client.ts'
 import { callControl } from '../http/control-client.ts'
 import { GatewayHttp } from '../ipfs/gateway-http.ts'
 import { NativeProgram } from '../mount/native-program.ts'
+import { clock, type NodeFacts, openFiles, runc, space, storage, thisNode } from './doctor-node.ts'
 
 export interface Check {
   readonly name: string
   readonly ok: boolean
+  /** False: images run without it, if not as well. */
+  readonly needed: boolean
   readonly detail: string
   /** What to do; empty when nothing is to be done. */
   readonly hint: string
@@ -26,7 +29,7 @@ const PROBE_CID = 'bafkqaaa'
 const EROFS_FILE_BACKED = [6, 12]
 const EROFS_LOOP = [5, 16]
 
-export async function examine (config: Config, snapshotter: string, log: Log = silentLog): Promise<Check[]> {
+export async function examine (config: Config, snapshotter: string, log: Log = silentLog, facts: NodeFacts = thisNode): Promise<Check[]> {
   return await Promise.all([
     check('root', 'run as root, or give the service CAP_SYS_ADMIN', async () => {
       if (process.getuid?.() !== 0) throw new Error(`running as uid ${process.getuid?.() ?? 'unknown'}`)
@@ -39,8 +42,7 @@ export async function examine (config: Config, snapshotter: string, log: Log = s
       return { detail: '/dev/fuse can be opened' }
     }),
     check('native', 'install g++, zlib1g-dev and libssl-dev; the program is built at first use', async () => {
-      await NativeProgram.locate(log)
-      return { detail: 'the native program is built' }
+      return { detail: `the native program is built: ${(await NativeProgram.locate(log)).path}` }
     }),
     check('daemon', 'start it with: ipfs-snapshotter serve', async () => {
       const status = await callControl(join(config.state, 'control.sock'), '/status', null) as { readonly driver: string }
@@ -48,15 +50,21 @@ export async function examine (config: Config, snapshotter: string, log: Log = s
     }),
     check('containerd', `add [proxy_plugins.${snapshotter}] type = "snapshot", address = "${config.grpcAddress}" to containerd's config and restart it`,
       async () => await containerd(config, snapshotter)),
-    check('sources', 'name a trustless gateway in the config file: [[source]] type = "gateway", url = "https://…"', async () => await sources(config))
+    check('sources', 'name a trustless gateway in the config file: [[source]] type = "gateway", url = "https://…"', async () => await sources(config)),
+    check('storage', 'see [root] and [state]', async () => ({ detail: await storage(config, facts) })),
+    check('space', 'free some, or lower [cache] max_size: a full disk makes reads slow, not wrong',
+      async () => ({ detail: await space(config, facts) }), false),
+    check('open-files', 'set LimitNOFILE= in the unit, or ulimit -n', async () => ({ detail: await openFiles(facts) })),
+    check('clock', 'set it, or start a time service', async () => ({ detail: await clock(facts) })),
+    check('runc', 'apt-get install runc; another runtime of containerd will do, too', async () => ({ detail: await runc(facts) }), false)
   ])
 }
 
-async function check (name: string, hint: string, examineIt: () => Promise<Outcome>): Promise<Check> {
+async function check (name: string, hint: string, examineIt: () => Promise<Outcome>, needed = true): Promise<Check> {
   try {
-    return { name, ok: true, ...await examineIt(), hint: '' }
+    return { name, ok: true, needed, ...await examineIt(), hint: '' }
   } catch (error) {
-    return { name, ok: false, detail: error instanceof Error && 'line' in error ? asSnapshotterError(error).line : messageOf(error), hint }
+    return { name, ok: false, needed, detail: error instanceof Error && 'line' in error ? asSnapshotterError(error).line : messageOf(error), hint }
   }
 }
 
@@ -85,6 +93,7 @@ async function containerd (config: Config, snapshotter: string): Promise<Outcome
   try {
     const [plugin] = await client.plugins(`type==io.containerd.snapshotter.v1,id==${snapshotter}`)
     if (plugin === undefined) throw new Error(`containerd at ${config.containerdAddress} has no snapshotter ${snapshotter}`)
+    if (plugin.initErr !== null) throw new Error(`containerd's plugin ${snapshotter} did not start: ${plugin.initErr.message}`)
     const address = plugin.exports['address'] ?? config.grpcAddress
     if (address !== config.grpcAddress) throw new Error(`its snapshotter ${snapshotter} is at ${address}, we listen on ${config.grpcAddress}`)
     return { detail: `containerd ${await client.version()} has the snapshotter ${snapshotter}` }
@@ -95,19 +104,23 @@ async function containerd (config: Config, snapshotter: string): Promise<Outcome
 
 async function sources (config: Config): Promise<Outcome> {
   if (config.sources.length === 0) throw new Error('no source is configured')
+  const answers: string[] = []
   for (const source of config.sources) {
     if (source.type === 'car') {
       await access(source.path, constants.R_OK)
+      answers.push(source.path)
       continue
     }
     const http = new GatewayHttp({ ...source, clock: systemClock }) // with the token and the CA of this source
     try {
+      const asked = systemClock.monotonicMs()
       const answer = await http.get(`/ipfs/${PROBE_CID}?format=raw`, 'application/vnd.ipld.raw', () => {})
       await answer.finish()
+      answers.push(`${http.name} ${answer.status} in ${Math.round(systemClock.monotonicMs() - asked)} ms`)
       if (answer.status !== 200) throw new Error(`${http.name} answers ${answer.status} to the probe of the trustless gateway spec`)
     } finally {
       await http.close()
     }
   }
-  return { detail: `${config.sources.length} configured, all answer` }
+  return { detail: `${config.sources.length} configured, all answer: ${answers.join(', ')}` }
 }

@@ -1,5 +1,6 @@
 // Remembers the images that were resolved here: by chain ID, which layer that is, what lies below it, and its opening,
 // which starts when the image is resolved and not when Prepare asks (design §1.2, §2).
+import { asCall, currentCall } from '../base/call-id.ts'
 import { SnapshotterError } from '../base/errors.ts'
 import { IMAGES_REMEMBERED_MAX, OPEN_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
@@ -45,7 +46,7 @@ export class ImageBook {
         booked.push({ ...proven, lowers })
         continue
       }
-      const opened = this.#opener.open(layer, blocks, { signal })
+      const opened = asCall('open', `open ${layer.digest}`, async () => await this.#opener.open(layer, blocks, { signal }), currentCall())
       opened.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: String(error) }, 'layer did not open') })
       booked.push({ chainId: layer.chainId, planned: layer, blocks, opened, lowers })
     }

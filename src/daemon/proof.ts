@@ -58,6 +58,12 @@ export class LayerProofs {
     this.#onLie = handler
   }
 
+  /** Layers judged in this life or remembered, those that wait to be judged, and those that are read for it now. */
+  get state (): { readonly proven: number, readonly lied: number, readonly waiting: number, readonly running: readonly string[] } {
+    const lied = [...this.#verdicts.values()].filter(({ lie }) => lie !== null).length
+    return { proven: this.#verdicts.size - lied, lied, waiting: this.#waiting.size, running: [...this.#passes.keys()] }
+  }
+
   /** From memory; `judge` has looked at the disk. */
   isProven (key: string): boolean {
     return this.#verdicts.get(key)?.lie === null

@@ -4,7 +4,8 @@ import type { Log } from '../base/log.ts'
 import { GATEWAY_TIMEOUT_MS } from '../base/limits.ts'
 import type { SourceSettings } from '../config/load.ts'
 import { createBlockService } from '../ipfs/block-service.ts'
-import type { BlockService } from '../ipfs/blocks.ts'
+import type { BlockService, ServiceActivity } from '../ipfs/blocks.ts'
+import { addActivity, emptyActivity, type SourceActivity } from '../ipfs/source-traffic.ts'
 
 export class Sources {
   readonly #settings: readonly SourceSettings[]
@@ -45,6 +46,22 @@ export class Sources {
 
   all (): BlockService[] {
     return [...this.#services.values()]
+  }
+
+  /** Figures by name; sources that only references and pulls named are one, so that nobody can make many of them. */
+  activity (): { readonly sources: ReadonlyArray<{ readonly name: string } & SourceActivity>, readonly gate: ServiceActivity['gate'] } {
+    const named = new Map(this.#settings.map((source) => [source.type === 'car' ? source.path : new URL(source.url).host, emptyActivity()]))
+    const all = this.all().map((service) => service.activity())
+    for (const { name, ...activity } of all.flatMap(({ sources }) => sources)) {
+      const label = named.has(name) ? name : 'reference'
+      named.set(label, addActivity(named.get(label) ?? emptyActivity(), activity))
+    }
+    const gate = { foreground: 0, held: 0 }
+    for (const { gate: { foreground, held } } of all) {
+      gate.foreground += foreground
+      gate.held += held
+    }
+    return { sources: [...named].map(([name, activity]) => ({ name, ...activity })), gate }
   }
 
   async close (): Promise<void> {

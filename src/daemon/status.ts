@@ -9,7 +9,7 @@ import type { LayerProofs } from './proof.ts'
 import type { SharedChunks } from './shared-chunks.ts'
 import type { Sources } from './sources.ts'
 
-interface Parts {
+export interface StatusParts {
   readonly config: Config
   readonly driver: MountDriver
   readonly dataPlane: DataPlane
@@ -21,7 +21,7 @@ interface Parts {
   readonly snapshotters: Snapshotters
 }
 
-export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quota, shared, sources, snapshotters }: Parts) {
+export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quota, shared, sources, snapshotters }: StatusParts) {
   return async (): Promise<object> => {
     const plane = await dataPlane.status()
     const served = new Map(plane.files.map((file) => [file.name, file]))

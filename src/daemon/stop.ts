@@ -9,6 +9,7 @@ import { takeSocket } from '../http/control-server.ts'
 import { NativeProgram } from '../mount/native-program.ts'
 import { TreeClient } from '../mount/tree-client.ts'
 import { controlSocketOf } from './daemon.ts'
+import { ownUsedFolders } from './own-folders.ts'
 
 const EXIT_TRIES = 200
 const EXIT_PAUSE_MS = 50
@@ -17,6 +18,8 @@ const EXIT_PAUSE_MS = 50
 export async function stopEverything (config: Config, log: Log): Promise<void> {
   const native = await NativeProgram.locate(log)
   await endDaemon(controlSocketOf(config))
+  // A daemon that is just starting answers nobody yet, and one that is ending is not gone yet.
+  using _owned = ownUsedFolders(config)
   // The layers lie below root, the data device below state: in this order, so that no mount keeps the other busy.
   await native.run(['umount-tree', join(config.root, 'snapshots')])
   await new TreeClient(config.state).end() // it has files of the data device open

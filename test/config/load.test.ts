@@ -83,3 +83,14 @@ test('--gateway takes the place of the configured sources', () => {
   ])
   expect(() => overrideSources(config, ['ftp://x'])).toThrow('is no http(s) URL')
 })
+
+test('[http] is off, and takes loopback addresses only', () => {
+  expect(loadConfig(written(''), {}).httpAddress).toBeNull()
+  for (const address of ['127.0.0.1:9437', '[::1]:9437', 'localhost:0', '127.1.2.3:80']) {
+    expect(loadConfig(written(`[http]\naddress = "${address}"`), {}).httpAddress).toBe(address)
+  }
+  const others = ['localhost.evil.example:80', '127.0.0.1.evil.example:80']
+  for (const address of [...others, '0.0.0.0:9437', '10.0.0.1:9437', '[::]:9437', '127.0.0.1', '127.0.0.1:99999', ':9437']) {
+    expect(() => loadConfig(written(`[http]\naddress = "${address}"`), {})).toThrow(/:2: http\.address: must be a loopback address with a port/)
+  }
+})

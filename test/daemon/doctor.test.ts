@@ -2,6 +2,7 @@ import { expect, test } from '@jest/globals'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { loadConfig, type SourceSettings } from '../../src/config/load.ts'
+import { clock, type NodeFacts, openFiles, runc, space, storage } from '../../src/daemon/doctor-node.ts'
 import { type Check, examine } from '../../src/daemon/doctor.ts'
 
 async function checkSource (source: SourceSettings): Promise<Check | undefined> {
@@ -30,7 +31,9 @@ test('asks a gateway as the daemon will: below its path, with its token', async 
 test('names every check once, and each that fails says what to do', async () => {
   const defaults = loadConfig(undefined, { IPFS_SNAPSHOTTER_CONFIG: '/dev/null' })
   const checks = await examine({ ...defaults, state: '/nowhere', containerdAddress: '/nowhere/c.sock', grpcAddress: '/nowhere/s.sock', sources: [] }, 'ipfs')
-  expect(checks.map(({ name }) => name)).toEqual(['root', 'kernel', 'filesystems', 'fuse', 'native', 'daemon', 'containerd', 'sources'])
+  expect(checks.map(({ name }) => name)).toEqual([
+    'root', 'kernel', 'filesystems', 'fuse', 'native', 'daemon', 'containerd', 'sources', 'storage', 'space', 'open-files', 'clock', 'runc'
+  ])
   for (const { ok, detail, hint } of checks) {
     expect(detail).not.toBe('')
     expect(hint === '').toBe(ok)
@@ -47,3 +50,35 @@ test('names every check once, and each that fails says what to do', async () => 
 test('a CAR file that is not there is no source', async () => {
   expect(await checkSource({ type: 'car', path: '/nowhere/image.car' })).toMatchObject({ ok: false, detail: expect.stringContaining('/nowhere/image.car') })
 }, 60_000)
+
+const healthy: NodeFacts = {
+  fileSystem: async () => ({ type: 0xef53, freeBytes: 100 * 2 ** 30 }),
+  owner: async (path) => path === '/var/lib' || path === '/' ? { mode: 0o755, uid: 0 } : null,
+  read: async () => 'Max open files            1024                 524288               files\n',
+  firstLine: async () => 'runc version 1.1.5',
+  now: () => Date.UTC(2026, 5, 1)
+}
+const config = loadConfig(undefined, { IPFS_SNAPSHOTTER_CONFIG: '/dev/null' })
+
+test('a machine that has everything passes', async () => {
+  const found = await Promise.all([storage(config, healthy), space(config, healthy), openFiles(healthy), clock(healthy), runc(healthy)])
+  expect(found).toEqual([
+    'root /var/lib/ipfs-snapshotter lies on a file system that serves, cache limit 20.0 GiB', '100.0 GiB are free at /var/lib/ipfs-snapshotter',
+    '524288 open files', 'the clock says 2026-06-01T00:00:00.000Z', 'runc version 1.1.5'
+  ])
+})
+
+const disk = (type: number, freeBytes = 0): Partial<NodeFacts> => ({ fileSystem: async () => ({ type, freeBytes }) })
+
+test.each<[string, (facts: NodeFacts) => Promise<string>, Partial<NodeFacts>, RegExp]>([
+  ['root in memory', async (facts) => await storage(config, facts), disk(0x01021994), /lies on tmpfs: .*; choose a disk/],
+  ['root on overlay', async (facts) => await storage(config, facts), disk(0x794c7630), /lies on overlay: /],
+  ['a root that others may write', async (facts) => await storage(config, facts), { owner: async () => ({ mode: 0o777, uid: 0 }) },
+    /mode 0777\): chown root: .* && chmod 711/],
+  ['a small disk', async (facts) => await space(config, facts), disk(0xef53, 2 ** 30), /^1\.0 GiB are free at .*, \[cache\] max_size is 20\.0 GiB/],
+  ['few open files', openFiles, { read: async () => 'Max open files   1024   1024   files\n' }, /^at most 1024 open files, 16384 are needed$/],
+  ['a clock that starts in 1970', clock, { now: () => 0 }, /^the clock says 1970-01-01T00:00:00\.000Z/],
+  ['no runc', runc, { firstLine: async () => { throw new Error('ENOENT') } }, /^runc is not on PATH/]
+])('%s is named', async (_, examineIt, worse, line) => {
+  await expect(examineIt({ ...healthy, ...worse })).rejects.toThrow(line)
+})

@@ -175,7 +175,7 @@ describe('serve', () => {
     const { code, stderr } = await command(['serve', '--config', scene.config])
     const lines = stderr.trim().split('\n')
     expect(code).toBe(1)
-    expect(lines).toEqual([expect.stringMatching(/^FAILED_PRECONDITION: .*control\.sock is served by another process/)])
+    expect(lines).toEqual([expect.stringMatching(/^FAILED_PRECONDITION: .*is in use by another daemon \(pid \d+\); stop it or choose other folders$/)])
     expect(await scene.pull(lazy.reference)).toMatchObject({ manifestDigest: lazy.manifestDigest })
   }, 60_000)
 
