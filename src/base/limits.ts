@@ -187,6 +187,7 @@ export const TREE_SERVER_THREADS = 128 // reads of all mounts that wait at once,
 export const TREE_SERVER_START_MS = 60_000 // Node starts in 0.3 s, and in 20 s on an emulated processor
 export const TREE_SERVER_CALL_MS = 30_000 // one mount: a tree of a million entries is decoded first
 export const TREE_SERVER_DIAL_MS = 25 // between tries while it starts or ends
+export const TREE_REQUEST_CHARS_MAX = 65_536 // one line of JSON with three paths
 export const TREE_SERVER_TICK_MS = 2_000 // how soon it sees that others unmounted a tree of it
 export const TREE_SERVER_IDLE_TICKS = 5 // after so many without a mount it ends
 

@@ -4,9 +4,8 @@
 import { chmod, mkdir, readFile, rm } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import { createInterface } from 'node:readline'
 import { asSnapshotterError, messageOf } from '../base/errors.ts'
-import { TREE_SERVER_IDLE_TICKS, TREE_SERVER_TICK_MS } from '../base/limits.ts'
+import { TREE_REQUEST_CHARS_MAX, TREE_SERVER_IDLE_TICKS, TREE_SERVER_TICK_MS } from '../base/limits.ts'
 import { decodeIndex } from '../layer/index-codec.ts'
 import { loadFuseNative } from './fuse-native.ts'
 import { isMounted } from './mount-info.ts'
@@ -95,9 +94,14 @@ async function serveTrees (socketPath: string): Promise<void> {
 }
 
 function converse (socket: Socket, trees: TreeServer, server: Server): void {
-  socket.on('error', note)
-  createInterface({ input: socket }).once('line', (line) => {
-    trees.answer(line).then((answer) => {
+  let asked = ''
+  socket.setEncoding('utf8').on('error', note) // a client was killed while it asked
+  socket.on('data', (piece: string) => {
+    if (asked.includes('\n')) return // one question a connection
+    asked += piece
+    if (asked.length > TREE_REQUEST_CHARS_MAX) socket.destroy()
+    if (!asked.includes('\n')) return
+    trees.answer(asked).then((answer) => {
       socket.end(`${JSON.stringify(answer)}\n`)
       if (trees.ended) server.close()
     }, note)

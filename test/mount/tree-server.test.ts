@@ -4,6 +4,7 @@ import { statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { FuseMount, type FuseOperations, type loadFuseNative } from '../../src/mount/fuse-native.ts'
 import { TreeClient } from '../../src/mount/tree-client.ts'
 import { TreeView } from '../../src/mount/tree-view.ts'
@@ -52,6 +53,18 @@ suite('the tree server', () => {
       const answer = await ask(join(scene.fixture.state, 'trees', 'sock'), line)
       expect({ line, code: (JSON.parse(answer) as { code?: string }).code }).toEqual({ line, code: 'INTERNAL' })
     }
+    expect(await readFile(join(target, 'a'), 'utf8')).toBe('abc')
+  })
+
+  test('outlives clients that are killed while they ask, and those that never end their question', async () => {
+    const target = await scene.mount('fuse', layer)
+    for (const words of ['{"do":"list"}\n', '{"do":', 'x'.repeat(200_000), '{"do":"list"}\n'.repeat(5000)]) {
+      const socket = connect(join(scene.fixture.state, 'trees', 'sock')).pause().on('error', () => {})
+      socket.write(words)
+      await sleep(100)
+      socket.destroy() // what came is not read: the other end gets ECONNRESET
+    }
+    expect(await trees.targets()).toEqual([target])
     expect(await readFile(join(target, 'a'), 'utf8')).toBe('abc')
   })
 
