@@ -59,7 +59,7 @@ async function answer (routes: OperatorRoutes, names: readonly string[], request
   const { host = '', origin } = request.headers
   if (!names.includes(host.toLowerCase())) return refusal(403, `host ${JSON.stringify(host.slice(0, 80))} is not this listener`)
   const isOurs = origin === undefined || names.includes(origin.replace(/^http:\/\//, ''))
-  if (!isOurs) return refusal(403, `pages of ${JSON.stringify(origin?.slice(0, 80))} may not ask here`)
+  if (!isOurs) return refusal(403, `pages of ${JSON.stringify(origin.slice(0, 80))} may not ask here`)
   if (request.method !== 'GET' && request.method !== 'HEAD') return refusal(405, 'only GET and HEAD')
   const path = request.url?.split('?', 1)[0] ?? '/'
   const route = Object.hasOwn(routes, path) ? routes[path] : undefined
