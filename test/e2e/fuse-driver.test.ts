@@ -40,7 +40,7 @@ afterEach(async () => {
 run('says in its log which driver it took and why', async () => {
   expect(scene.log).toMatch(/mount driver fuse: as configured; it passed its self-test/)
   expect(await scene.status()).toMatchObject({ driver: 'fuse' })
-})
+}, 60_000)
 
 run('a container that waits for bytes does not notice that serve is restarted', async () => {
   const { name } = await scene.pull(published.reference)
