@@ -42,9 +42,9 @@ export class ReadPolicy {
     const { book, config, snapshotters, log } = this.#init
     book.drop(({ planned }) => layerKey(identityOf(planned)) === layer.key)
     const places = this.#placesOf(layer.key)
-    const stopped = config.onViolation === 'kill' ? this.#stop(layer, places, lie) : Promise.resolve()
+    // First the containers: one that sees EIO before it ends could act on it.
+    if (config.onViolation === 'kill') await this.#stop(layer, places, lie)
     for (const { target } of places) await snapshotters.revoke(target, lie)
-    await stopped
     const chainIds = [...new Set(places.map(({ chainId }) => chainId))]
     log.error({ layer: layer.record.digest, chainIds, error: lie.line }, 'lying layer taken out of service')
     for (const chainId of chainIds) {

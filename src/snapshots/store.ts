@@ -209,7 +209,8 @@ export class SnapshotStore {
   #explain (error: unknown): unknown {
     switch (sqliteCode(error)) {
       case SQLITE.READONLY:
-      case SQLITE.IOERR: return new SnapshotterError('RESOURCE_EXHAUSTED', `${this.#path} cannot be written, the disk is read-only or failing`, {}, { cause: error })
+      case SQLITE.IOERR:
+        return new SnapshotterError('RESOURCE_EXHAUSTED', `${this.#path} cannot be written, the disk is read-only or failing`, {}, { cause: error })
       case SQLITE.FULL: return new SnapshotterError('RESOURCE_EXHAUSTED', `no space left for ${this.#path}`, {}, { cause: error })
       case SQLITE.CORRUPT: return damaged(this.#path, error)
       default: return error

@@ -52,7 +52,13 @@ function layerOf (blocks: MemoryBlocks, content: string, claim?: Digest): Planne
   const { blob, tocDigest, digest, diffId, size } = estargz([{ name: 'file', data: content.repeat(20_000) }], { chunkBytes: 4096 })
   const claimed = claim ?? diffId
   return {
-    digest, diffId: claimed, chainId: claimed, mediaType: OCI_LAYER_GZIP, size, annotations: { [ANNOTATION_TOC_DIGEST]: tocDigest }, cid: blocks.putFile(blob, 256)
+    digest,
+    diffId: claimed,
+    chainId: claimed,
+    mediaType: OCI_LAYER_GZIP,
+    size,
+    annotations: { [ANNOTATION_TOC_DIGEST]: tocDigest },
+    cid: blocks.putFile(blob, 256)
   }
 }
 

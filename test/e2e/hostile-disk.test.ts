@@ -15,9 +15,10 @@ import { hashLines, type ProgramImage, programImage, randomFiles } from './progr
 
 const MIB = 1 << 20
 const UNITS = Number(process.env['HOSTILE_DISK_UNITS'] ?? 4000)
+const CAUGHT = 20 // chunks found wrong, at least: otherwise nothing was shown
 const FILES = 16
 const AT_ONCE = 6 // readers of each file
-const PAUSE_MS = 200 // between two tamperings
+const PAUSE_MS = 100 // between two tamperings
 const folder = shelf()
 const run = whyNot === null ? test : test.skip
 let image: ProgramImage
@@ -44,7 +45,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 }, PREPARE_MS)
 
-const layersOf = (): string[] => readdirSync(join(scene.root, 'layers')).map((name) => join(scene.root, 'layers', name)).filter((path) => existsSync(join(path, 'data')))
+const layersOf = (): string[] => readdirSync(join(scene.root, 'layers')).map((name) => join(scene.root, 'layers', name))
+  .filter((path) => existsSync(join(path, 'data')))
 
 /** Changes bytes of the file in place. */
 function rewrite (path: string, change: (file: number, size: number) => void): void {
@@ -122,7 +124,7 @@ run(`of ${UNITS} units hashed again from a disk that is tampered with, none is s
       }
     })()
     try {
-      while (sum.units < UNITS) {
+      while (sum.units < UNITS || sum.violations < CAUGHT) {
         const { stdout, stderr } = await execute(join(directory, 'bin/e2e'), ['fresh', ...Array.from({ length: AT_ONCE }, () => paths).flat()])
         const lines = (stdout + stderr).replaceAll(directory, '').trim().split('\n')
         sum.wrong += AT_ONCE * all.length - lines.filter((line) => image.hashes.get(line.slice(65)) === line.slice(0, 64)).length
@@ -139,10 +141,10 @@ run(`of ${UNITS} units hashed again from a disk that is tampered with, none is s
       await tampering
     }
     const { bytesServedUnverified } = await scene.status()
-    process.stdout.write(`hostile disk: ${sum.units} units hashed again from disk in ${sum.reads} file reads, ${sum.violations} chunks found wrong and repaired, ` +
+    process.stdout.write(`hostile disk: ${sum.units} units hashed again from disk in ${sum.reads} file reads, ` +
+      `${sum.violations} chunks found wrong and repaired, ` +
       `${sum.wrong} files served wrong or failed; worker killed ${sum.kills} times; tampered ${JSON.stringify(counts)}\n`)
     expect({ wrong: sum.wrong, bytesServedUnverified }).toEqual({ wrong: 0, bytesServedUnverified: 0 })
-    expect(sum.violations).toBeGreaterThan(10)
   })
   // What it did to the records costs a new opening at most.
   await scene.daemon.end()

@@ -89,7 +89,7 @@ run('a liar alone is found out in the background: stopped, out of service, also 
   gateway.release()
   expect(await running.ended).not.toBe(0) // 137, or 1 when ctr cannot clean up after it
   expect(lines('container stopped by policy')).toMatchObject([{ code: 'DIFFID_MISMATCH', image: name }])
-  await until('its mounts are gone', () => scene.layerMounts().length === 0)
+  await until('the mount of the lying layer is gone, not that of its base', () => scene.layerMounts().length === 1)
   const refused = async (): Promise<void> => {
     await expect(scene.withMounted(layers.at(-1)?.chainId ?? '', async () => {})).rejects.toThrow(/DIFFID_MISMATCH|DIGEST_MISMATCH/)
     expect((await scene.tryRun('default', name, '/bin/e2e', 'sha', ...all)).code).not.toBe(0)
@@ -98,7 +98,7 @@ run('a liar alone is found out in the background: stopped, out of service, also 
   await scene.daemon.end()
   await scene.serve()
   await refused()
-  expect(scene.layerMounts()).toEqual([])
+  expect(scene.layerMounts()).toHaveLength(1)
 
   const mine = await scene.pull(published.reference)
   expect(await hashes(mine.name)).toEqual(victim.expected(all))
