@@ -16,12 +16,14 @@ interface Flags {
   readonly platform?: string
   readonly prefetchList?: string
   readonly chunkSize: number
-  readonly chunker: keyof typeof CHUNKERS
+  readonly chunker?: keyof typeof CHUNKERS
   readonly json?: boolean
 }
 
 /** As `ipfs add` spells them. */
-const CHUNKERS = { 'size-1048576': 1_048_576, 'size-262144': 262_144 }
+const CHUNKERS = { 'size-1048576': 1_048_576, 'size-262144': 262_144 } as const
+/** Small blocks where layers are read here and there (docs/PERFORMANCE.md has the figures); the blocks of `ipfs add` where nothing changes. */
+const DEFAULT_CHUNKER = { estargz: 'size-262144', keep: 'size-1048576' } as const
 const LEVEL = 6
 const MEMBERS_PER_PROCESSOR = 4 // enough that a slow member does not idle the other threads
 
@@ -35,9 +37,9 @@ export function publishCommand (): Command {
     .option('--platform <os/arch>', 'which image of several (default: the only one, else that of this machine)')
     .option('--prefetch-list <file>', 'paths that the workload reads first, one a line')
     .option('--chunk-size <size>', 'bytes of a file that are fetched and checked together', chunkSize, PUBLISH_CHUNK_BYTES)
-    .addOption(new Option('--chunker <chunker>', 'size of IPFS blocks, part of the CID: small ones spare a node without a prefetch list bytes that it ' +
-      'does not read; ipfs add makes the same CIDs only with the same --chunker')
-      .choices(Object.keys(CHUNKERS)).default('size-1048576'))
+    .addOption(new Option('--chunker <chunker>', 'size of IPFS blocks, part of the CID: ipfs add makes the same CIDs only with the same --chunker ' +
+      '(default: size-262144 for estargz, so that a node fetches less that it does not read; size-1048576 for keep)')
+      .choices(Object.keys(CHUNKERS)))
     .option('--json', 'print one JSON object')
     .option('--config <file>', 'accepted and not needed')
     .action(run)
@@ -56,7 +58,7 @@ async function run (source: string, flags: Flags): Promise<void> {
       platform: flags.platform === undefined ? null : parsePlatform(flags.platform),
       wanted: flags.prefetchList === undefined ? [] : await readPrefetchList(flags.prefetchList),
       chunkBytes: flags.chunkSize,
-      leafBytes: CHUNKERS[flags.chunker],
+      leafBytes: CHUNKERS[flags.chunker ?? DEFAULT_CHUNKER[flags.format]],
       level: LEVEL,
       concurrency: availableParallelism() * MEMBERS_PER_PROCESSOR,
       report: progress.report,
