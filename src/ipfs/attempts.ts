@@ -39,7 +39,10 @@ export function fetchFailure (what: string, attempts: readonly Attempt[]): Snaps
 }
 
 function verdict (attempts: readonly Attempt[]): ErrorCode {
-  const telling = attempts.filter(({ formatRefused }) => !formatRefused)
+  // A CAR that ends early for want of a block is explained by the same source saying, asked for the block alone, that it has it not.
+  const explained = ({ source, code }: Attempt, at: number): boolean =>
+    code === 'CAR_TRUNCATED' && attempts.slice(at).some((later) => later.source === source && later.code === 'ROOT_NOT_FOUND')
+  const telling = attempts.filter((attempt, at) => !attempt.formatRefused && !explained(attempt, at))
   const codes = new Set((telling.length > 0 ? telling : attempts).map(({ code }) => code))
   const alarm = ALARMING.find((code) => codes.has(code))
   if (alarm !== undefined) return alarm
