@@ -1,6 +1,7 @@
 // Implementation of store.hh.
 #include "store.hh"
 
+#include "leaf_cache.hh"
 #include "log.hh"
 
 #include <cerrno>
@@ -59,6 +60,9 @@ uint8_t* leafScratch() {
   return scratch.data();
 }
 
+LeafCache checkedLeaves;
+std::atomic<uint64_t> lastId{0};
+
 // What a leaf [start, start + size) of a chunk has of [from, end), to where a reader of that range wants it.
 void copyPart(const uint8_t* leaf, uint32_t start, uint32_t size, uint32_t from, uint32_t end, uint8_t* out) {
   const uint32_t first = std::max(start, from);
@@ -73,7 +77,7 @@ bool equals(const Sha256& digest, const uint8_t* expected) {
 }  // namespace
 
 Store::Store(std::string directory, std::shared_ptr<const Table> table, Spare& spare, Counters& counters)
-    : directory_(std::move(directory)), table_(std::move(table)), spare_(spare), counters_(counters),
+    : id_(++lastId), directory_(std::move(directory)), table_(std::move(table)), spare_(spare), counters_(counters),
       states_(table_->chunkCount()), leaves_(table_->chunkCount()), used_(table_->chunkCount()) {
   try {
     makeDirectories(directory_, 0700);
@@ -111,12 +115,12 @@ bool Store::verify(uint32_t chunk) {
 bool Store::readChecked(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out) {
   const ChunkRecord record = table_->chunk(chunk);
   if (length == record.size) return readWhole(record, out);
-  if (record.leaves() == 1) return readLeaves(record, record.sha256, from, length, out);
+  if (record.leaves() == 1) return readLeaves(chunk, record, record.sha256, from, length, out);
   if (leaves_[chunk] == nullptr) {
     const std::lock_guard lock(deriving_[chunk % deriving_.size()]);
     if (leaves_[chunk] == nullptr) return deriveLeaves(chunk, record, from, length, out);
   }
-  return readLeaves(record, leaves_[chunk].load()->data(), from, length, out);
+  return readLeaves(chunk, record, leaves_[chunk].load()->data(), from, length, out);
 }
 
 // One hash of every byte: leaves would be no cheaper, and need not be known.
@@ -126,15 +130,18 @@ bool Store::readWhole(const ChunkRecord& record, uint8_t* out) {
   return equals(sha256(out, record.size), record.sha256);
 }
 
-bool Store::readLeaves(const ChunkRecord& record, const uint8_t* hashes, uint32_t from, uint32_t length, uint8_t* out) {
+bool Store::readLeaves(uint32_t chunk, const ChunkRecord& record, const uint8_t* hashes, uint32_t from, uint32_t length, uint8_t* out) {
   const uint32_t end = from + length;
   for (uint32_t leaf = from / kLeafBytes; leaf * kLeafBytes < end; leaf++) {
     const uint32_t start = leaf * kLeafBytes;
-    const uint32_t size = leafSize(record, leaf);
-    const bool whole = start >= from && start + size <= end;
-    uint8_t* target = whole ? out + (start - from) : leafScratch();
-    if (!readLeaf(record, leaf, hashes + leaf * sizeof(Sha256), target)) return false;
-    if (!whole) copyPart(target, start, size, from, end, out);
+    const uint32_t first = std::max(start, from);
+    const uint32_t last = std::min(start + leafSize(record, leaf), end);
+    const uint8_t* expected = hashes + leaf * sizeof(Sha256);
+    uint8_t* target = out + (first - from);
+    const auto load = [&](uint8_t* bytes) { return readLeaf(record, leaf, expected, bytes); };
+    const bool whole = last - first == leafSize(record, leaf);
+    const bool good = whole ? load(target) : checkedLeaves.read({id_, chunk, leaf}, first - start, last - first, target, load);
+    if (!good) return false;
   }
   return true;
 }

@@ -57,7 +57,7 @@ class Store {
   bool readLeaf(const ChunkRecord& record, uint32_t leaf, const uint8_t* expected, uint8_t* out);
   bool readChecked(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out);
   bool readWhole(const ChunkRecord& record, uint8_t* out);
-  bool readLeaves(const ChunkRecord& record, const uint8_t* hashes, uint32_t from, uint32_t length, uint8_t* out);
+  bool readLeaves(uint32_t chunk, const ChunkRecord& record, const uint8_t* hashes, uint32_t from, uint32_t length, uint8_t* out);
   bool deriveLeaves(uint32_t chunk, const ChunkRecord& record, uint32_t from, uint32_t length, uint8_t* out);
   void publishLeaves(uint32_t chunk, std::unique_ptr<Sha256[]> leaves);
   bool isHinted(uint32_t chunk) const;
@@ -66,6 +66,7 @@ class Store {
   void distrust(uint32_t chunk);
   uint64_t endOfPlace(uint32_t chunk) const;
 
+  const uint64_t id_;  // of this process's stores
   std::string directory_;
   std::shared_ptr<const Table> table_;
   Spare& spare_;

@@ -47,7 +47,7 @@ export function contenders (parts: Parts): Contender[] {
       name: 'overlay on unpacked',
       mounts: [['disk']],
       mount: async () => await mountOverlay(native, tree.rootfs, folder),
-      enter: async () => { await chill(parts.measure, tree.rootfs) },
+      enter: dropCaches,
       unmount: async () => { await native.run(['umount', join(folder, 'merged')]) }
     },
     plainErofs(parts, false),
@@ -69,9 +69,8 @@ function ours (parts: Parts, driver: DriverName, overlaid: boolean): Contender {
       return overlaid ? await mountOverlay(lazy.native, target, folder) : target
     },
     enter: async (state) => {
-      if (state === 'cold' || state === 'disk') await chill(measure, target)
-      if (state === 'disk') await run(measure, ['forget', join(filled, 'data')])
-      else if (state !== 'first') await run(measure, ['remember', join(filled, 'data')])
+      if (state === 'cold' || state === 'disk') await dropCaches()
+      if (state === 'cold' || state === 'restart') await run(measure, ['remember', join(filled, 'data')])
     },
     unmount: async () => {
       if (overlaid) await lazy.native.run(['umount', join(folder, 'merged')])
@@ -93,8 +92,8 @@ function plainErofs ({ folder, tree, lazy: { native }, measure }: Parts, overlai
       return overlaid ? await mountOverlay(native, target, scratch) : target
     },
     enter: async (state) => {
-      await chill(measure, target)
-      await run(measure, [state === 'disk' ? 'forget' : 'remember', tree.erofs])
+      await dropCaches()
+      if (state === 'cold') await run(measure, ['remember', tree.erofs])
     },
     unmount: async () => {
       if (overlaid) await native.run(['umount', join(scratch, 'merged')])
@@ -110,8 +109,7 @@ async function mountOverlay (native: NativeProgram, lower: string, folder: strin
   return merged
 }
 
-/** The pages of files are dropped one by one, names and attributes by the kernel's own switch: only those, but of all filesystems. */
-async function chill (measure: string, path: string): Promise<void> {
-  await run(measure, ['forget', path], { timeoutMs: 300_000 })
-  await writeFile('/proc/sys/vm/drop_caches', '2')
+/** Everything that the kernel caches of any filesystem and can read again. File by file it takes a minute for this tree. */
+async function dropCaches (): Promise<void> {
+  await writeFile('/proc/sys/vm/drop_caches', '3')
 }

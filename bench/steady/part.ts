@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BarChart } from '../chart.ts'
+import { run } from '../demo/run.ts'
 import type { BenchContext, Part, PartResult } from '../part.ts'
 import { seededRandom, shuffled, type Spread, spread } from '../statistics.ts'
 import type { Table } from '../table.ts'
@@ -44,11 +45,12 @@ async function runSteady (context: BenchContext): Promise<PartResult> {
   await runWorkloads(measure, target, tree)
   memory.push(await memoryOf(lazy, 'first reads done'))
   await lazy.unmount('erofs', target)
+  await run(measure, ['forget', join(filled, 'data')]) // written back: what is dirty cannot be dropped later
 
   const samples: Samples = new Map()
   const random = seededRandom(context.seed)
-  for (let run = 0; run < context.runs; run++) {
-    say(`steady: run ${run + 1} of ${context.runs}`)
+  for (let round = 0; round < context.runs; round++) {
+    say(`steady: run ${round + 1} of ${context.runs}`)
     for (const contender of shuffled(all, random)) {
       for (const states of contender.mounts) {
         if (signal.aborted) throw new Error('stopped')

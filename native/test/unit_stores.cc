@@ -1,4 +1,5 @@
 // What waits and what is kept: the cache on a disk that lies, the spare store, parked reads.
+#include "../leaf_cache.hh"
 #include "../waits.hh"
 #include "unit.hh"
 
@@ -65,6 +66,19 @@ struct Bench {
 
 constexpr int kStillWaiting = -1;
 
+void testLeafCache() {
+  LeafCache cache;
+  uint8_t out = 0;
+  int loads = 0;
+  const auto load = [&](uint8_t value) { return [&loads, value](uint8_t* bytes) { loads++; bytes[7] = value; return value != 0; }; };
+  const auto read = [&](uint32_t leaf, uint8_t value) { return cache.read({1, 2, leaf}, 7, 1, &out, load(value)); };
+  check(!read(0, 0) && !read(0, 0) && loads == 2, "a leaf that did not match is not kept");
+  check(read(0, 5) && read(0, 6) && out == 5 && loads == 3, "a leaf that matched is loaded once");
+  check(cache.read({2, 2, 0}, 7, 1, &out, load(9)) && out == 9, "another store's leaf is another leaf");
+  for (uint32_t leaf = 1; leaf <= 40; leaf++) check(read(leaf, static_cast<uint8_t>(leaf)) && out == leaf, "each leaf is its own");
+  check(read(0, 6) && out == 6, "the oldest leaf makes room");
+}
+
 void testStore() {
   Bench bench;
   Store& store = *bench.file->store;
@@ -81,7 +95,8 @@ void testStore() {
   Store fresh(bench.directory, bench.file->table, bench.spare, bench.counters);
   check(!fresh.isGood(1) && fresh.verify(1) && fresh.isGood(1), "a successor checks before it believes");
   std::filesystem::resize_file(bench.directory + "/data", 10);
-  check(!store.read(1, 0, 10, out.data()) && bench.counters.violations == 1, "a cut file is a counted miss");
+  check(store.read(1, 0, 10, out.data()) && out[0] == bench.chunks[1][0], "a leaf that was checked a moment ago needs no file");
+  check(!store.read(1, 140000, 10, out.data()) && bench.counters.violations == 1, "a cut file is a counted miss");
   check(store.keep(1, bench.chunks[1].data()) && store.read(1, 0, 200000, out.data()), "what lied once is served from memory too");
 }
 
@@ -165,6 +180,7 @@ void testEndsOfWaits() {
 }  // namespace
 
 void testStores() {
+  testLeafCache();
   testStore();
   testSpare();
   testWaits();
