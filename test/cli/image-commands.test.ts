@@ -112,8 +112,8 @@ describe('inspect', () => {
 
 describe('verify', () => {
   test.each([
-    ['eStargz', ESTARGZ, ESTARGZ_CID, { blocks: 10, files: 7, directories: 3, chunks: 156, bytesHashed: 522749, tarBytesHashed: 5120000 }],
-    ['gzip', GZIP, GZIP_CID, { blocks: 7, files: 6, directories: 3, chunks: 0, bytesHashed: 506895, tarBytesHashed: 5068800 }]
+    ['eStargz', ESTARGZ, ESTARGZ_CID, { blocks: 11, files: 7, directories: 3, chunks: 156, bytesHashed: 522749, tarBytesHashed: 5120000 }],
+    ['gzip', GZIP, GZIP_CID, { blocks: 8, files: 6, directories: 3, chunks: 0, bytesHashed: 506895, tarBytesHashed: 5068800 }]
   ])('proves an image of %s layers and counts what it hashed', async (_name, car, cid, counts) => {
     const { code, stdout, stderr } = await run('verify', cid, '--car', car, '--json', ...AMD64)
 
@@ -125,7 +125,7 @@ describe('verify', () => {
   test('prints the counts for people', async () => {
     const { stdout } = await run('verify', ESTARGZ_CID, '--car', ESTARGZ, ...AMD64)
     expect(stdout).toMatch(
-      /\nverified {3}10 blocks, 7 files, 2 layers, 156 chunks\nhashed {5}522749 bytes of files and 5120000 bytes of tar\n$/)
+      /\nverified {3}11 blocks, 7 files, 2 layers, 156 chunks\nhashed {5}522749 bytes of files and 5120000 bytes of tar\n$/)
   })
 
   test.each<[string, Partial<Knobs>]>([
