@@ -26,7 +26,7 @@ async function readHereAndThere (): Promise<void> {
 }
 
 const aside = readHereAndThere()
-for await (const piece of file.stream(0, file.size, { priority: 'background' })) {
+for await (const piece of file.stream(0, file.size)) {
   if (Buffer.from(piece.buffer, piece.byteOffset, 4).readUInt32LE(0) !== bytes / LEAF_BYTES % DISTINCT) wrong++
   bytes += piece.byteLength
 }
