@@ -62,7 +62,7 @@ async function leaveOutLargeFiles (rootfs: string, list: string): Promise<void> 
   await writeFile(list, paths.map((path) => `${path}\n`).join(''))
 }
 
-/** Publishes the image on first use with this state of src/publish and these options. */
+/** Publishes the image on first use with this state of the publishing code and these options. */
 export async function published (cache: string, image: StoredImage, options: readonly string[], say: (text: string) => void): Promise<Published> {
   const named = JSON.stringify([image.recipe.name, image.recipe.version, options])
   const key = createHash('sha256').update(named).update(publishSources()).digest('hex').slice(0, 16)
@@ -89,7 +89,9 @@ export async function once (folder: string, build: (building: string) => Promise
   }
 }
 
+/** The command has the defaults, so it counts too. */
 function publishSources (): string {
-  const folder = resolve(import.meta.dirname, '..', '..', 'src', 'publish')
-  return readdirSync(folder).sort().map((name) => readFileSync(join(folder, name), 'utf8')).join('\n')
+  const source = resolve(import.meta.dirname, '..', '..', 'src')
+  const files = readdirSync(join(source, 'publish')).sort().map((name) => join('publish', name))
+  return [...files, join('cli', 'publish.ts')].map((file) => readFileSync(join(source, file), 'utf8')).join('\n')
 }
