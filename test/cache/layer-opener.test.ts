@@ -53,4 +53,5 @@ test('reads only so many plain layers at once, and all in the end', async () => 
 
   expect(blocks.most).toBe(PLAIN_PASSES_MAX)
   expect((await readdir(join(root, 'layers'))).sort()).toEqual(opened.map(({ key }) => key).sort())
+  await Promise.all(opened.map(async ({ saved }) => { await saved }))
 })

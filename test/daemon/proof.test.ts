@@ -21,7 +21,7 @@ import { estargz } from '../layer/estargz-writer.ts'
 
 let root: string
 beforeAll(async () => { root = await mkdtemp(join(tmpdir(), 'proof-')) })
-afterAll(async () => { await rm(root, { recursive: true }) })
+afterAll(async () => { await rm(root, { recursive: true, maxRetries: 10 }) }) // a record may still be on its way to the disk
 
 interface Node {
   readonly proofs: LayerProofs
