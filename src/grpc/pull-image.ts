@@ -7,7 +7,7 @@ import type { ImagePlan } from '../image/plan.ts'
 import { ContainerdClient } from './containerd-client.ts'
 import { type Blob, writeBlob } from './content-writer.ts'
 import { documentsOf, topChainId } from './pull-blobs.ts'
-import { prepareLayer } from './pull-layers.ts'
+import { prepareLayer, statThroughPlugin } from './pull-layers.ts'
 import { dropDeadLeases, withLease } from './pull-lease.ts'
 import type { Descriptor, WireImage } from './wire.ts'
 
@@ -116,7 +116,7 @@ async function verifyUnderLease (client: ContainerdClient, blobs: readonly Blob[
       throw new SnapshotterError('CONTAINERD', `blob ${digest} in containerd has ${info.size} bytes (wanted ${bytes.byteLength})${lacks}`)
     }
   }
-  await client.statSnapshot(snapshotter, chainId)
+  await statThroughPlugin(client, snapshotter, chainId)
 }
 
 /** True when the name is new. */

@@ -35,31 +35,46 @@ export async function prepareLayer (context: LayerContext, layer: PlannedLayer, 
 async function prepareOnce ({ client, plan, name, snapshotter, lease }: LayerContext, layer: PlannedLayer, parent: string): Promise<void> {
   const key = `extract-${randomBytes(6).toString('hex')} ${layer.chainId}`
   const request = { snapshotter, key, parent, labels: labelsOf(plan, layer, name) }
-  const started = systemClock.monotonicMs()
-  while (true) {
-    try {
-      await client.prepare(request, lease)
-      break
-    } catch (error) {
-      if (hasCode(error, 'ALREADY_EXISTS')) return
-      if (!hasCode(error, 'UNAVAILABLE')) throw error
-      // containerd backs off before it dials a plugin again that was restarted.
-      const mayDial = asSnapshotterError(error).message.includes('connection error')
-      if (!mayDial || systemClock.monotonicMs() - started > CONTAINERD_REDIAL_MS) throw away(error, snapshotter)
-      await sleep(CONTAINERD_RETRY_MS)
-    }
+  try {
+    await throughPlugin(snapshotter, async () => await client.prepare(request, lease))
+  } catch (error) {
+    if (hasCode(error, 'ALREADY_EXISTS')) return
+    throw error
   }
-  await client.removeSnapshot(snapshotter, key)
+  await throughPlugin(snapshotter, async () => { await client.removeSnapshot(snapshotter, key) })
   throw new SnapshotterError('FAILED_PRECONDITION',
     `snapshotter ${snapshotter} did not mount layer ${layer.digest} (chain ID ${layer.chainId}) lazily; does it know the image ${plan.canonical}?`)
 }
 
 async function statOrNull ({ client, snapshotter }: LayerContext, chainId: string): Promise<WireSnapshotInfo | null> {
   try {
-    return await client.statSnapshot(snapshotter, chainId)
+    return await statThroughPlugin(client, snapshotter, chainId)
   } catch (error) {
     if (hasCode(error, 'NOT_FOUND')) return null
     throw error
+  }
+}
+
+/** @throws NOT_FOUND; UNAVAILABLE when the plugin stays away. */
+export async function statThroughPlugin (client: ContainerdClient, snapshotter: string, key: string): Promise<WireSnapshotInfo> {
+  return await throughPlugin(snapshotter, async () => await client.statSnapshot(snapshotter, key))
+}
+
+/**
+ * A call that containerd hands on to the plugin: it backs off before it dials one again that was restarted, and which call
+ * is the first to notice depends on what its own database can answer. None of them does anything before it is dialled.
+ */
+async function throughPlugin<Result> (snapshotter: string, call: () => Promise<Result>): Promise<Result> {
+  const started = systemClock.monotonicMs()
+  for (;;) {
+    try {
+      return await call()
+    } catch (error) {
+      if (!hasCode(error, 'UNAVAILABLE')) throw error
+      const mayDial = asSnapshotterError(error).message.includes('connection error')
+      if (!mayDial || systemClock.monotonicMs() - started > CONTAINERD_REDIAL_MS) throw away(error, snapshotter)
+      await sleep(CONTAINERD_RETRY_MS)
+    }
   }
 }
 

@@ -250,6 +250,19 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
     await expect(pull()).rejects.toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('proxy plugin ipfs') })
     expect((await leftovers().catch(() => [0]))[0]).toBe(0)
   })
+
+  run('pulls at once after the snapshotter was restarted, while containerd still waits before it dials it again', async () => {
+    await pull()
+    await server.stop()
+    const client = new ContainerdClient({ address: containerd.address, namespace: 'default' })
+    const stat = async (): Promise<string> => await client.statSnapshot(PLUGIN, image.plan.layers[0]?.chainId ?? '').then(({ kind }) => kind, String)
+    // containerd's own database answers Prepare of what is there; it is Stat that meets the closed connection.
+    for (const end = Date.now() + 3000; Date.now() < end; await sleep(100)) expect(await stat()).toContain('connection error')
+    server = await serveSnapshots({ address: server.address, snapshotters, log: silentLog })
+    expect((await pull()).target.digest).toMatch(/^sha256:/)
+    expect(await stat()).toBe('COMMITTED')
+    client.close()
+  })
 })
 
 describe.each(versions)('a killed snapshotter under containerd $version', (binaries) => {
