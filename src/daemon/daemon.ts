@@ -164,7 +164,7 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
       const left = await shared.answer(name, runs)
       if (left.length === 0) return
       if (urgency.background) await supplier.answer(name, left, urgency)
-      else await reads.answer(name, async () => { await supplier.answer(name, left, urgency) })
+      else await reads.answer(name, left, async () => { await supplier.answer(name, left, urgency) })
     } finally {
       clearInterval(beat)
       if (!quiet) noteRead()

@@ -1,7 +1,8 @@
 // Stands between supplier and data plane. What is supplied gets its room in the cache first. A read that fails for good is
 // told to the policy first, and fails when the policy has done what it does; only reads count, not what is fetched ahead.
 import type { DataPlane } from '../mount/data-plane.ts'
-import type { SupplySink } from '../mount/supply.ts'
+import { overlaps } from '../mount/chunk-runs.ts'
+import type { ChunkRun, SupplySink } from '../mount/supply.ts'
 
 interface PolicedReadsInit {
   readonly plane: Pick<DataPlane, 'supply' | 'fail'>
@@ -15,27 +16,27 @@ interface PolicedReadsInit {
 
 export class PolicedReads implements SupplySink {
   readonly #init: PolicedReadsInit
-  /** How many fetches are under way for reads of a file. */
-  readonly #reading = new Map<string, number>()
+  /** What is being fetched for reads, by file: one entry per fetch. */
+  readonly #reading = new Map<string, Set<readonly ChunkRun[]>>()
   readonly #failing = new Set<Promise<void>>()
 
   constructor (init: PolicedReadsInit) {
     this.#init = init
   }
 
-  /** Runs `work`, which answers misses that reads wait for; ends when their failures were told, too. */
-  async answer (name: string, work: () => Promise<void>): Promise<void> {
+  /** Runs `work`, which answers these misses that reads wait for; ends when their failures were told, too. */
+  async answer (name: string, runs: readonly ChunkRun[], work: () => Promise<void>): Promise<void> {
     const { deadlineMs, onFailed } = this.#init
-    this.#reading.set(name, (this.#reading.get(name) ?? 0) + 1)
+    const reading = this.#reading.get(name) ?? new Set()
+    this.#reading.set(name, reading.add(runs))
     const late = deadlineMs === null ? undefined : setTimeout(() => { void onFailed(name, `no answer within ${deadlineMs} ms`) }, deadlineMs)
     try {
       await work()
       await Promise.all(this.#failing)
     } finally {
       clearTimeout(late)
-      const left = (this.#reading.get(name) ?? 1) - 1
-      if (left > 0) this.#reading.set(name, left)
-      else this.#reading.delete(name)
+      reading.delete(runs)
+      if (reading.size === 0) this.#reading.delete(name)
     }
   }
 
@@ -46,7 +47,7 @@ export class PolicedReads implements SupplySink {
 
   readonly fail: SupplySink['fail'] = (name, first, count, errno) => {
     const { onFailed, plane } = this.#init
-    if (!this.#reading.has(name)) {
+    if (!overlaps({ first, count }, [...this.#reading.get(name) ?? []].flat())) {
       plane.fail(name, first, count, errno)
       return
     }

@@ -7,7 +7,10 @@ export interface FetchUrgency {
   readonly call: string | undefined
 }
 
-/** Called once for each missing chunk until it was supplied or failed. `background`: only a `need` waits, no read. */
+/**
+ * Called once for each missing chunk until it was supplied or failed, and once more when a read comes to wait for what was
+ * asked for in the background. `background`: only a `need` waits, no read.
+ */
 export type FetchHandler = (name: string, runs: readonly ChunkRun[], urgency: FetchUrgency) => void | Promise<void>
 
 /** Supplied bytes did not match their digests: whoever published them lied. The reads that wait fail when it ends. */

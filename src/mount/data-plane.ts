@@ -249,18 +249,19 @@ export class DataPlane {
     const body = new BodyReader(frame.body)
     const name = body.text()
     const runs = chunkRuns(body)
-    const fresh = this.#outstanding.begin(name, runs)
+    const background = frame.id !== 0
+    const fresh = this.#outstanding.begin(name, runs, background)
     if (fresh.length === 0 || this.#fetchHandler === null) return
-    const work = this.#fetchHandler(name, fresh, { background: frame.id !== 0, call: this.#requests.get(frame.id)?.call })
+    const work = this.#fetchHandler(name, fresh, { background, call: this.#requests.get(frame.id)?.call })
     if (work === undefined) return
     work.catch((error: unknown) => { this.#log.error({ name, error: messageOf(error) }, 'a fetch handler failed') })
-      .finally(() => { this.#abandon(name, fresh) })
+      .finally(() => { this.#abandon(name, fresh, background) })
       .catch(() => {})
   }
 
   /** What a handler neither supplied nor failed will not come: its readers must not wait for the deadline. */
-  #abandon (name: string, runs: readonly ChunkRun[]): void {
-    for (const { first, count } of this.#outstanding.unanswered(name, runs)) this.fail(name, first, count, EIO)
+  #abandon (name: string, runs: readonly ChunkRun[], background: boolean): void {
+    for (const { first, count } of this.#outstanding.unanswered(name, runs, background)) this.fail(name, first, count, EIO)
   }
 
   async #supplied (name: string, first: number, count: number, error: number, reason: string): Promise<void> {

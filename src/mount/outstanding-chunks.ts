@@ -7,6 +7,8 @@ interface Chunk {
   /** The file under whose name it was asked for. */
   readonly name: string
   stage: 'fetching' | 'supplying'
+  /** Nobody reads it yet. */
+  readonly background: boolean
 }
 
 export class OutstandingChunks {
@@ -35,14 +37,18 @@ export class OutstandingChunks {
     return null
   }
 
-  /** The parts of `runs` that nobody fetches or supplies yet, as runs; from now on somebody does. */
-  begin (name: string, runs: readonly ChunkRun[]): ChunkRun[] {
+  /**
+   * The parts of `runs` that nobody fetches or supplies yet, as runs; from now on somebody does. A read takes over what is
+   * fetched in the background: it is urgent from then on, and it is the read that is answered or failed.
+   */
+  begin (name: string, runs: readonly ChunkRun[], background = false): ChunkRun[] {
     const cache = this.#cacheOf.get(name) ?? name
     const chunks = this.#caches.get(cache) ?? new Map<number, Chunk>()
     this.#caches.set(cache, chunks)
     return select(runs, (chunk) => {
-      if (chunks.has(chunk)) return false
-      chunks.set(chunk, { name, stage: 'fetching' })
+      const known = chunks.get(chunk)
+      if (known !== undefined && (background || !known.background || known.stage === 'supplying')) return false
+      chunks.set(chunk, { name, stage: 'fetching', background })
       return true
     })
   }
@@ -59,12 +65,12 @@ export class OutstandingChunks {
     if (chunks?.size === 0) this.#caches.delete(cache)
   }
 
-  /** The parts of `runs` that were asked for under this name and are neither supplied nor failed. */
-  unanswered (name: string, runs: readonly ChunkRun[]): ChunkRun[] {
+  /** The parts of `runs` that were asked for under this name, for a read or not, and are neither supplied nor failed. */
+  unanswered (name: string, runs: readonly ChunkRun[], background = false): ChunkRun[] {
     const chunks = this.#caches.get(this.#cacheOf.get(name) ?? name)
     return select(runs, (at) => {
       const chunk = chunks?.get(at)
-      return chunk?.name === name && chunk.stage === 'fetching'
+      return chunk?.name === name && chunk.stage === 'fetching' && chunk.background === background
     })
   }
 

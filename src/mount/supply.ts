@@ -9,6 +9,7 @@ import type { Priority } from '../base/semaphore.ts'
 import type { UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
 import { BlobWindow } from './blob-window.ts'
+import { without } from './chunk-runs.ts'
 import { type Member, membersOf, type PlacedChunk } from './layer-table.ts'
 import { ReadAhead } from './read-ahead.ts'
 
@@ -43,6 +44,8 @@ interface Members {
   readonly sent: Set<number>
   /** First chunks of members that are on their way, with what ends when they were supplied, or not. */
   readonly coming: Map<number, { readonly priority: Priority, readonly ended: Promise<unknown> }>
+  /** What reads wait for: the read that took over from a background fetch fails at its own deadline, not at that one's. */
+  readonly reads: Set<readonly ChunkRun[]>
 }
 
 interface Entry {
@@ -93,7 +96,8 @@ export class Supplier {
     const members = twin?.members ?? {
       all: membersOf(file.chunks, 0, file.chunks.length).sort((a, b) => a.offset - b.offset),
       sent: new Set(),
-      coming: new Map()
+      coming: new Map(),
+      reads: new Set()
     }
     this.#files.set(file.name, { file, members, readAhead: new ReadAhead(file.chunks), abort: new AbortController() })
   }
@@ -123,6 +127,18 @@ export class Supplier {
     }
     const until = this.#patienceMs === null ? Infinity : this.#clock.monotonicMs() + this.#patienceMs
     const request: Request = { entry, priority: background && !this.isUrgent(name, runs) ? 'background' : 'foreground', supplied: new Set() }
+    const { reads } = entry.members
+    if (!background) reads.add(runs)
+    try {
+      await this.#answer(request, runs, until, background)
+    } finally {
+      reads.delete(runs)
+    }
+  }
+
+  async #answer (request: Request, runs: readonly ChunkRun[], until: number, background: boolean): Promise<void> {
+    const { entry } = request
+    const { name } = entry.file
     for (let pauseMs = SUPPLY_RETRY_MS_FIRST; ; pauseMs = Math.min(pauseMs * 2, SUPPLY_RETRY_MS_MAX)) {
       try {
         await this.#supply(request, runs)
@@ -134,7 +150,7 @@ export class Supplier {
         const last = hasCode(failure, ...FINAL) || this.#clock.monotonicMs() + pauseMs > until
         this.#log.warn({ name, runs: runs.length, error: failure.line, retryMs: last ? null : pauseMs }, last ? 'read failed' : 'read waits for its sources')
         if (last) {
-          this.#failAll(name, runs, failure.code)
+          this.#failAll(name, background ? without(runs, [...entry.members.reads].flat()) : runs, failure.code)
           return
         }
       }

@@ -115,6 +115,21 @@ suite('the data plane', () => {
     expect(plane.asked.length).toBe(1)
   })
 
+  test('a read that joins a background fetch is asked for as a read, once, and fails as one', async () => {
+    const file = await plane.addFile('a', [5000, 6000])
+    plane.holding = true
+    const need = plane.plane.need('a', 0, 2).then(() => 'came', String)
+    await until(() => plane.asked.length === 1)
+    const readers = [await plane.startReader([[file, 0, 4096]]), await plane.startReader([[file, 0, 4096]])]
+    await until(async () => await plane.waitingReads() === 2)
+    await until(() => plane.asked.length === 2)
+
+    expect(plane.asked).toEqual([{ name: 'a', first: 0, count: 2, background: true }, { name: 'a', first: 0, count: 1, background: false }])
+    plane.plane.fail('a', 0, 1, 5)
+    expect(await Promise.all(readers.map(async ({ outcomes }) => await outcomes))).toEqual([['EIO'], ['EIO']])
+    expect(await need).toContain('errno 5')
+  })
+
   test('two files of one layer share a cache', async () => {
     const chunks = makeChunks([100_000, 200_000])
     const cache = join(plane.state, 'cache', 'shared')

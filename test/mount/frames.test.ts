@@ -81,4 +81,15 @@ describe('outstanding chunks', () => {
     chunks.remove('a')
     expect(chunks.unanswered('a', [{ first: 0, count: 9 }])).toEqual([])
   })
+
+  test('pass from the background to the read that comes to wait for them, once, until they are being supplied', () => {
+    const chunks = new OutstandingChunks()
+    const two = [{ first: 0, count: 2 }]
+    expect(chunks.begin('a', two, true)).toEqual(two)
+    chunks.supplying('a', 1, 1)
+    expect(chunks.begin('a', two)).toEqual([{ first: 0, count: 1 }])
+    expect([chunks.begin('a', two), chunks.begin('a', two, true)]).toEqual([[], []])
+    expect(chunks.unanswered('a', two, true)).toEqual([]) // the end of the background fetch fails no read
+    expect(chunks.unanswered('a', two)).toEqual([{ first: 0, count: 1 }])
+  })
 })

@@ -222,3 +222,21 @@ test('a blob that passes by leaves in the cache what is wanted and was not sent,
   for await (const piece of supplier.feed('cache', file.stream(0, 10_000), () => true)) expect(piece.length).toBeGreaterThan(0)
   expect(sent).toHaveLength(4)
 })
+
+test('a background fetch that gives up fails nothing that a read waits for: the read has its own deadline', async () => {
+  const { sink, failed } = recordingSink()
+  const chunks = chunksOf([1000, 1000, 1000])
+  const gone = Promise.withResolvers<UnixfsFile>()
+  const late = Promise.withResolvers<UnixfsFile>()
+  const blobs = [gone.promise, late.promise]
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
+  supplier.add(supplied(chunks, async () => await (blobs.shift() ?? Promise.reject(new Error('nobody asks thrice')))))
+  const background = supplier.answer('layer', [{ first: 0, count: 3 }], { background: true })
+  const read = supplier.answer('layer', [{ first: 1, count: 1 }])
+  gone.reject(new SnapshotterError('UNAVAILABLE', 'no source'))
+  await background
+  expect(failed.map(([first, count]) => [first, count])).toEqual([[0, 1], [2, 1]])
+  late.reject(new SnapshotterError('UNAVAILABLE', 'no source'))
+  await read
+  expect(failed.map(([first, count]) => [first, count])).toEqual([[0, 1], [2, 1], [1, 1]])
+})
