@@ -28,6 +28,7 @@ import { CacheRoom } from './cache-room.ts'
 import { debugHandler } from './debug.ts'
 import { ImageBook } from './image-book.ts'
 import { lazyLayers } from './lazy-layers.ts'
+import { LivingLayers } from './living-layers.ts'
 import { Operator } from './operator.ts'
 import { ownFolders } from './own-folders.ts'
 import { pullHandler } from './pull.ts'
@@ -70,7 +71,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     undo.defer(async () => { await sources.close() })
     // Before fetches are cut off: reads that wait for them wait for the next daemon, and hear of no failure.
     undo.defer(async () => { await dataPlane.close() })
-    const opener = new LayerOpener({ store, log, room: async (bytes) => await room.quota.admit(bytes) })
+    const opener = new LivingLayers(new LayerOpener({ store, log, room: async (bytes) => await room.quota.admit(bytes) }))
     const book = new ImageBook({ opener, log })
     const { proofs, claims } = trust.judge({ store, opener, book, mounts, stream: (...blob) => background.passing(...blob) }, () => snapshotters)
     undo.defer(() => { trust.close(); proofs.close(); background.close() })

@@ -1,20 +1,30 @@
 // Remembers the images that were resolved here: by chain ID, which layer that is, what lies below it, and its opening,
-// which starts when the image is resolved and not when Prepare asks (design §1.2, §2).
+// which starts when the image is resolved and not when Prepare asks (design §1.2, §2). What it keeps of a layer after the
+// pull is small: names and the way to its bytes, no index and nothing of a publisher's length.
 import { asCall, currentCall } from '../base/call-id.ts'
 import { SnapshotterError } from '../base/errors.ts'
 import { IMAGES_REMEMBERED_MAX, OPEN_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
-import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
+import { identityOf, type OpenedLayer } from '../cache/layer-opener.ts'
+import { layerKey } from '../cache/layer-store.ts'
 import type { ImagePlan, PlannedLayer } from '../image/plan.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
+import { ANNOTATION_TOC_DIGEST } from '../oci/annotations.ts'
+import type { Opener } from './living-layers.ts'
+import { Opening } from './opening.ts'
 
-export interface BookedLayer {
-  readonly chainId: string
-  readonly planned: PlannedLayer
+/** Who stands for a chain ID. */
+export interface Holder {
+  readonly opening: Opening
   readonly blocks: BlockService
-  readonly opened: Promise<OpenedLayer>
-  /** Nearest first. */
-  readonly lowers: readonly BookedLayer[]
+}
+
+export interface BookedLayer extends Holder {
+  readonly chainId: string
+  /** `layerKey` of the layer as its image plans it; a proven holder may serve in its place. */
+  readonly key: string
+  /** The layer it lies on. */
+  readonly below: BookedLayer | null
 }
 
 export interface BookedImage {
@@ -22,39 +32,39 @@ export interface BookedImage {
   readonly layers: readonly BookedLayer[]
   /** Settles when the last layer is open. */
   readonly opened: Promise<void>
+  /** Lets the indexes go: the layers are mounted, or will not be soon. */
+  readonly release: () => void
 }
 
 export class ImageBook {
-  readonly #opener: LayerOpener
+  readonly #opener: Opener
   readonly #log: Log
   /** By chain ID, oldest first. */
   readonly #layers = new Map<string, BookedLayer>()
 
-  constructor (options: { readonly opener: LayerOpener, readonly log: Log }) {
+  constructor (options: { readonly opener: Opener, readonly log: Log }) {
     this.#opener = options.opener
     this.#log = options.log
   }
 
   /** Books every layer of the image and starts to open all of them, but for those that `held` has under their chain IDs. */
-  add (plan: ImagePlan, blocks: BlockService, held: ReadonlyMap<string, Omit<BookedLayer, 'lowers'>> = new Map()): BookedImage {
-    const { signal, clear } = deadline(plan)
-    const booked: BookedLayer[] = []
+  add (plan: ImagePlan, blocks: BlockService, held: ReadonlyMap<string, Holder> = new Map()): BookedImage {
+    const { signal, clear } = deadline(`the layers of manifest ${plan.manifest.digest}`)
+    const layers: BookedLayer[] = []
+    const goods: Array<Promise<unknown>> = []
     for (const layer of plan.layers) {
-      const lowers = booked.toReversed()
-      const proven = held.get(layer.chainId)
-      if (proven !== undefined) {
-        booked.push({ ...proven, lowers })
-        continue
-      }
-      const opened = asCall('open', `open ${layer.digest}`, async () => await this.#opener.open(layer, blocks, { signal }), currentCall())
-      opened.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: String(error) }, 'layer did not open') })
-      booked.push({ chainId: layer.chainId, planned: layer, blocks, opened, lowers })
+      const holder = held.get(layer.chainId) ?? { opening: this.#start(layer, blocks, signal), blocks }
+      layers.push({ chainId: layer.chainId, key: layerKey(identityOf(layer)), ...holder, below: layers.at(-1) ?? null })
     }
-    Promise.allSettled(booked.map(async ({ opened }) => await opened)).then(clear, clear)
-    for (const layer of booked) this.#bookWhileGood(layer)
-    const opened = Promise.all(booked.map(async (layer) => await layer.opened)).then(() => {})
+    const openings = layers.map(async ({ opening }) => { await opening.opened() })
+    Promise.allSettled(openings).then(clear, clear)
+    for (const [at, layer] of layers.entries()) {
+      goods.push(Promise.all([openings[at], goods.at(-1)]))
+      this.#bookWhileGood(layer, goods[at] ?? Promise.resolve())
+    }
+    const opened = Promise.all(openings).then(() => {})
     opened.catch(() => {}) // told to whoever waits for it; a pull may have failed before
-    return { layers: booked, opened }
+    return { layers, opened, release: () => { for (const { opening } of layers) opening.release() } }
   }
 
   find (chainId: string): BookedLayer | null {
@@ -63,14 +73,20 @@ export class ImageBook {
 
   /** Forgets what matches, and everything above it. */
   drop (matches: (layer: BookedLayer) => boolean): void {
-    for (const [chainId, layer] of this.#layers) if ([layer, ...layer.lowers].some(matches)) this.#layers.delete(chainId)
+    for (const [chainId, layer] of this.#layers) if (downwards(layer).some(matches)) this.#layers.delete(chainId)
+  }
+
+  #start (layer: PlannedLayer, blocks: BlockService, signal: AbortSignal): Opening {
+    const first = asCall('open', `open ${layer.digest}`, async () => await this.#opener.open(layer, blocks, { signal }), currentCall())
+    first.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: String(error) }, 'layer did not open') })
+    return new Opening(first, againBy(withoutFreight(layer), blocks, this.#opener))
   }
 
   /** A chain ID is a shared name: an image that fails to open must not stand in the way of another one that claims it. */
-  #bookWhileGood (layer: BookedLayer): void {
+  #bookWhileGood (layer: BookedLayer, good: Promise<unknown>): void {
     const before = this.#layers.get(layer.chainId)
     this.#remember(layer)
-    Promise.all([layer, ...layer.lowers].map(async ({ opened }) => await opened)).catch(() => {
+    good.catch(() => {
       if (this.#layers.get(layer.chainId) !== layer) return
       if (before === undefined) this.#layers.delete(layer.chainId)
       else this.#layers.set(layer.chainId, before)
@@ -87,11 +103,32 @@ export class ImageBook {
   }
 }
 
+/** The layer, and those that it lies on, nearest first. */
+export function downwards (layer: BookedLayer): BookedLayer[] {
+  const chain: BookedLayer[] = []
+  for (let next: BookedLayer | null = layer; next !== null; next = next.below) chain.push(next)
+  return chain
+}
+
+/** In a scope of its own: a closure keeps everything that its neighbours see. */
+function againBy (layer: PlannedLayer, blocks: BlockService, opener: Opener): () => Promise<OpenedLayer> {
+  return async () => {
+    const { signal, clear } = deadline(`layer ${layer.digest}`)
+    return await opener.open(layer, blocks, { signal }).finally(clear)
+  }
+}
+
+/** What it takes to open the layer: annotations are as long as their publisher likes. */
+function withoutFreight ({ digest, diffId, chainId, mediaType, size, annotations, cid }: PlannedLayer): PlannedLayer {
+  const kept = Object.entries(annotations).filter(([key]) => key === ANNOTATION_TOC_DIGEST)
+  return { digest, diffId, chainId, mediaType, size, cid, annotations: Object.fromEntries(kept) }
+}
+
 /** A timeout of its own would say neither what nor on what. */
-function deadline ({ manifest }: ImagePlan): { readonly signal: AbortSignal, readonly clear: () => void } {
+function deadline (what: string): { readonly signal: AbortSignal, readonly clear: () => void } {
   const late = new AbortController()
   const timer = setTimeout(() => {
-    late.abort(new SnapshotterError('UNAVAILABLE', `the layers of manifest ${manifest.digest} did not open within ${OPEN_DEADLINE_MS} ms`))
+    late.abort(new SnapshotterError('UNAVAILABLE', `${what} did not open within ${OPEN_DEADLINE_MS} ms`))
   }, OPEN_DEADLINE_MS).unref()
   return { signal: late.signal, clear: () => { clearTimeout(timer) } }
 }

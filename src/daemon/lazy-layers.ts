@@ -2,12 +2,13 @@
 // the keys of the layer and of those below it and the gateways that its pull named, under our seal.
 import { asSnapshotterError, GRPC, grpcStatusOf, hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { PREPARE_WAIT_MS } from '../base/limits.ts'
-import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
+import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { Seal } from '../cache/seal.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { LazyLayers } from '../snapshots/lazy-layers.ts'
-import type { ImageBook } from './image-book.ts'
+import { downwards, type ImageBook } from './image-book.ts'
+import type { Opener } from './living-layers.ts'
 import type { LayerProofs } from './proof.ts'
 import type { Sources } from './sources.ts'
 
@@ -16,7 +17,7 @@ const RESTORE_KIND = 'lazy snapshot 1'
 interface Parts {
   readonly book: ImageBook
   readonly mounts: LayerMounts
-  readonly opener: LayerOpener
+  readonly opener: Pick<Opener, 'reopen'>
   readonly sources: Sources
   readonly seal: Seal
   readonly proofs: Pick<LayerProofs, 'judge' | 'prove' | 'inBackground'>
@@ -43,7 +44,7 @@ export function lazyLayers ({ book, mounts, opener, sources, seal, proofs, prove
   const mountBooked = async (chainId: string, target: string, signal?: AbortSignal): Promise<string | null> => {
     const booked = book.find(chainId)
     if (booked === null) return null
-    const layers = await settled([booked, ...booked.lowers].map(async ({ opened }) => await opened), signal)
+    const layers = await settled(downwards(booked).map(async ({ opening }) => await opening.opened()), signal)
     await mountProven(layers, booked.blocks, target, signal)
     await Promise.all(layers.map(async ({ saved }) => { await saved }))
     const keys = layers.map(({ key }) => key).join(' ')

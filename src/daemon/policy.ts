@@ -5,8 +5,7 @@ import { sleep, systemClock } from '../base/clock.ts'
 import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import { STOP_DEADLINE_MS, STOP_ROUNDS_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
-import { identityOf, type OpenedLayer } from '../cache/layer-opener.ts'
-import { layerKey } from '../cache/layer-store.ts'
+import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { Config } from '../config/load.ts'
 import { type StoppedContainer, stopContainers } from '../grpc/stop-containers.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
@@ -40,7 +39,7 @@ export class ReadPolicy {
   /** The layer is not what its manifest says: its mounts end, its containers with them, and others may have its chain IDs. */
   async lied (layer: OpenedLayer, lie: SnapshotterError): Promise<void> {
     const { book, config, snapshotters, log } = this.#init
-    book.drop(({ planned }) => layerKey(identityOf(planned)) === layer.key)
+    book.drop(({ key }) => key === layer.key)
     const places = this.#placesOf(layer.key)
     // First the containers: one that sees EIO before it ends could act on it.
     if (config.onViolation === 'kill') await this.#stop(layer, places, lie)

@@ -1,22 +1,25 @@
 // Chain IDs are shared names: containerd hands a committed one to any later image without asking us again. So an image may
 // book a chain ID only when nobody else holds it with other bytes, or when the one who does was proven (his layer then
 // serves both), or was caught lying, or when he cannot be proven, is not in use, and the newcomer was proven instead.
+import { sleep } from '../base/clock.ts'
 import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
-import { PROOF_WAIT_MS } from '../base/limits.ts'
+import { HOLDER_LOOK_MS, PROOF_WAIT_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { Semaphore } from '../base/semaphore.ts'
-import { identityOf, type LayerOpener, type OpenedLayer } from '../cache/layer-opener.ts'
+import { identityOf, type OpenedLayer } from '../cache/layer-opener.ts'
 import { layerKey } from '../cache/layer-store.ts'
 import type { ImagePlan, PlannedLayer } from '../image/plan.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
-import type { BookedImage, BookedLayer, ImageBook } from './image-book.ts'
+import type { BookedImage, Holder as Standing, ImageBook } from './image-book.ts'
+import type { Opener } from './living-layers.ts'
+import { Opening } from './opening.ts'
 import type { LayerProofs } from './proof.ts'
 
 interface ClaimsInit {
   readonly book: ImageBook
   readonly proofs: LayerProofs
-  readonly opener: LayerOpener
+  readonly opener: Opener
   readonly mounts: LayerMounts
   /** Targets on which layers of this chain ID are mounted. */
   readonly targetsOf: (chainId: string) => readonly string[]
@@ -25,9 +28,7 @@ interface ClaimsInit {
 }
 
 /** Who stands for a chain ID now. */
-interface Holder {
-  readonly opened: Promise<OpenedLayer>
-  readonly blocks: BlockService
+interface Holder extends Standing {
   /** Containers may run on it. */
   readonly mounted: boolean
 }
@@ -62,7 +63,7 @@ export class ChainClaims {
 
   /** Waits for nothing but the disk. */
   async #decide (plan: ImagePlan, blocks: BlockService): Promise<BookedImage | { readonly open: readonly OpenClaim[] }> {
-    const held = new Map<string, Omit<BookedLayer, 'lowers'>>()
+    const held = new Map<string, Standing>()
     const open: OpenClaim[] = []
     for (const layer of plan.layers) {
       const holders = this.#others(layer)
@@ -70,7 +71,7 @@ export class ChainClaims {
       const unproven = holders.filter((_, at) => states[at] === 'open')
       const proven = holders.find((_, at) => states[at] === 'proven')
       if (unproven.length > 0) open.push({ layer, holders: unproven })
-      else if (proven !== undefined) held.set(layer.chainId, { chainId: layer.chainId, planned: layer, ...proven })
+      else if (proven !== undefined) held.set(layer.chainId, { opening: proven.opening, blocks: proven.blocks })
     }
     return open.length > 0 ? { open } : this.#init.book.add(plan, blocks, held)
   }
@@ -78,20 +79,23 @@ export class ChainClaims {
   /** Holders of the chain ID with another blob, TOC or place. */
   #others (layer: PlannedLayer): Holder[] {
     const key = layerKey(identityOf(layer))
-    const { book, mounts, targetsOf } = this.#init
+    const { book, mounts, opener, targetsOf } = this.#init
     const mounted = targetsOf(layer.chainId).flatMap((target) => {
       const found = mounts.all().get(target)
-      return found === undefined || found.layer.key === key ? [] : [{ opened: Promise.resolve(found.layer), blocks: found.blocks, mounted: true }]
+      if (found === undefined || found.layer.key === key) return []
+      return [{ opening: Opening.of(found.layer, reopening(found.layer.key, opener)), blocks: found.blocks, mounted: true }]
     })
     const booked = book.find(layer.chainId)
-    if (booked === null || layerKey(identityOf(booked.planned)) === key) return mounted
-    return [...mounted, { opened: booked.opened, blocks: booked.blocks, mounted: false }]
+    if (booked === null || booked.key === key) return mounted
+    return [...mounted, { opening: booked.opening, blocks: booked.blocks, mounted: false }]
   }
 
   /** One that does not open holds nothing; one that lied is on its way out. */
-  async #stateOf ({ opened }: Holder): Promise<'proven' | 'open' | 'nothing'> {
-    const layer = await Promise.race([opened.catch(() => null), new Promise<'pending'>((resolve) => setImmediate(() => { resolve('pending') }))])
-    if (layer === 'pending') return 'open'
+  async #stateOf ({ opening }: Holder): Promise<'proven' | 'open' | 'nothing'> {
+    if (opening.isUnderWay) return 'open'
+    // Open means: in memory, or in its record. Without that it would be the network, and nobody may book meanwhile.
+    const layer = await Promise.race([opening.opened().catch(() => null), sleep(HOLDER_LOOK_MS).then(() => 'late' as const)])
+    if (layer === 'late') return 'open'
     if (layer === null) return 'nothing'
     return await this.#init.proofs.judge(layer).then((proven) => proven ? 'proven' : 'open', () => 'nothing')
   }
@@ -110,7 +114,7 @@ export class ChainClaims {
   async #proveAll (layer: PlannedLayer, holders: readonly Holder[], blocks: BlockService, signal: AbortSignal, bound: AbortSignal): Promise<void> {
     const { proofs } = this.#init
     for (const holder of holders) {
-      const opened = await holder.opened.catch(() => null)
+      const opened = await holder.opening.opened().catch(() => null)
       if (opened === null) continue
       try {
         await proofs.prove(opened, holder.blocks, bound)
@@ -127,10 +131,18 @@ export class ChainClaims {
     if (!holder.mounted) {
       const own = await this.#init.opener.open(layer, blocks, { signal })
       await this.#init.proofs.prove(own, blocks, signal)
-      this.#init.book.drop(({ opened }) => opened === holder.opened)
+      this.#init.book.drop(({ opening }) => opening === holder.opening)
       return
     }
     throw new SnapshotterError('UNAVAILABLE', `layer ${layer.digest}: chain ID ${layer.chainId} is held by layer ${opened.record.digest}, ` +
       `which could not be proven yet (${why.line}); try again, or remove the image that holds it`)
+  }
+}
+
+function reopening (key: string, opener: Opener): () => Promise<OpenedLayer> {
+  return async () => {
+    const layer = await opener.reopen(key)
+    if (layer === null) throw new SnapshotterError('UNAVAILABLE', `the record of layer ${key} is gone; pull the image again`)
+    return layer
   }
 }

@@ -42,6 +42,8 @@ export class LayerProofs {
   readonly #init: ProofsInit
   readonly #clock: Clock
   readonly #verdicts = new Map<string, LayerVerdict>()
+  /** The disk was looked at. */
+  readonly #unjudged = new Set<string>()
   readonly #passes = new Map<string, Pass>()
   readonly #waiting = new Set<string>()
   /** One background pass at a time: each holds a tree of the layer in memory. */
@@ -110,8 +112,10 @@ export class LayerProofs {
 
   /** A plain layer was proven when it was opened: its record was made by a whole pass. */
   async #recall (layer: OpenedLayer): Promise<LayerVerdict | null> {
+    if (this.#unjudged.has(layer.key)) return null // every layer above asks again
     const found = layer.record.tocDigest === null ? PROVEN : await this.#init.store.loadVerdict(layer.key)
     const known = this.#verdicts.get(layer.key)
+    if (found === null) this.#unjudged.add(layer.key)
     if (known !== undefined || found === null) return known ?? null
     this.#verdicts.set(layer.key, found)
     return found
@@ -186,6 +190,7 @@ export class LayerProofs {
 
   async #settle (layer: OpenedLayer, verdict: LayerVerdict): Promise<void> {
     this.#verdicts.set(layer.key, verdict)
+    this.#unjudged.delete(layer.key)
     await this.#init.store.saveVerdict(layer.key, verdict).catch((error: unknown) => {
       // The disk is full, or the layer's folder is gone: it is proven again in the next life.
       this.#init.log.warn({ key: layer.key, error: asSnapshotterError(error).line }, 'verdict not kept')

@@ -40,8 +40,8 @@ interface Parts {
 }
 
 export function pullHandler ({ config, claims, proofs, sources, mounts, early, expectReads, log }: Parts) {
-  const fetchEarly = async ({ opened, blocks }: BookedLayer, pulled: Promise<unknown>): Promise<void> => {
-    const layer = await opened.catch(() => null)
+  const fetchEarly = async ({ opening, blocks }: BookedLayer, pulled: Promise<unknown>): Promise<void> => {
+    const layer = await opening.opened().catch(() => null)
     const isMounted = layer === null || [...mounts.layers().values()].some(({ key }) => key === layer.key)
     if (!isMounted) await early.fetch(layer, blocks, pulled)
   }
@@ -56,7 +56,7 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, early, e
     const plan = await resolveImage(reference, { blocks, platform: request.platform ?? undefined, signal, log })
     emit({ type: 'resolved', manifestDigest: plan.manifest.digest, layers: plan.layers.length })
 
-    const { layers, opened } = await claims.book(plan, blocks, signal)
+    const { layers, opened, release } = await claims.book(plan, blocks, signal)
     const name = request.name ?? spellings(plan.rootCid, plan.manifest.digest).ctr
     const ended = Promise.withResolvers<undefined>()
     ended.promise.catch(() => {}) // nobody may be left who waits for it
@@ -66,7 +66,7 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, early, e
       ready: async () => {
         await opened
         expectReads()
-        if (config.prove === 'before-commit') await Promise.all(layers.map(async (layer) => { await proofs.prove(await layer.opened, blocks, signal) }))
+        if (config.prove === 'before-commit') await Promise.all(layers.map(async (layer) => { await proofs.prove(await layer.opening.opened(), blocks, signal) }))
       },
       address: config.containerdAddress,
       namespace: request.namespace,
@@ -76,7 +76,7 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, early, e
       signal,
       log,
       onProgress: emit
-    }).then((image) => { expectReads(); ended.resolve(undefined); return image }, (error: unknown) => { ended.reject(error); throw error })
+    }).then((image) => { expectReads(); ended.resolve(undefined); return image }, (error: unknown) => { ended.reject(error); throw error }).finally(release)
     return {
       name,
       namespace: request.namespace,

@@ -2,13 +2,14 @@
 // judged (while snapshots are restored) before there are snapshots that a policy could act on.
 import { asSnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import type { LayerOpener, OpenedLayer } from '../cache/layer-opener.ts'
+import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { LayerStore } from '../cache/layer-store.ts'
 import type { Config } from '../config/load.ts'
 import type { DataPlane } from '../mount/data-plane.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { ImageBook } from './image-book.ts'
+import type { Opener } from './living-layers.ts'
 import { ReadPolicy } from './policy.ts'
 import { PolicedReads } from './policy-reads.ts'
 import { type BlobStream, LayerProofs } from './proof.ts'
@@ -19,7 +20,7 @@ interface Judges {
   /** The blobs that proofs read. */
   readonly stream?: BlobStream
   readonly store: LayerStore
-  readonly opener: LayerOpener
+  readonly opener: Opener
   readonly book: ImageBook
   readonly mounts: LayerMounts
 }

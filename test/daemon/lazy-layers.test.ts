@@ -1,10 +1,11 @@
 // What a lazy snapshot stores for the next daemon is enough to go on where the last one stopped.
 import { expect, test } from '@jest/globals'
 import { silentLog } from '../../src/base/log.ts'
-import type { LayerOpener, OpenedLayer } from '../../src/cache/layer-opener.ts'
+import type { OpenedLayer } from '../../src/cache/layer-opener.ts'
 import { Seal } from '../../src/cache/seal.ts'
 import type { ImageBook } from '../../src/daemon/image-book.ts'
 import { lazyLayers } from '../../src/daemon/lazy-layers.ts'
+import { Opening } from '../../src/daemon/opening.ts'
 import { Sources } from '../../src/daemon/sources.ts'
 import type { BlockService } from '../../src/ipfs/blocks.ts'
 import type { LayerMounts, LayerToMount } from '../../src/mount/layer-mounts.ts'
@@ -17,11 +18,12 @@ const CONFIGURED = [{ type: 'gateway' as const, url: 'http://127.0.0.1:3', timeo
 /** One life of the daemon; `mounted` tells what it mounted last. */
 function daemon (key: Uint8Array, booked: BlockService | null, sources: Sources): { layers: LazyLayers, mounted: LayerToMount[] } {
   const mounted: LayerToMount[] = []
-  const lowers = [{ opened: Promise.resolve(layer('below')) }]
+  const held = (key: string): Opening => new Opening(Promise.resolve(layer(key)), async () => layer(key))
+  const below = { opening: held('below'), below: null }
   const layers = lazyLayers({
-    book: { find: () => booked === null ? null : { chainId: CHAIN, blocks: booked, opened: Promise.resolve(layer('top')), lowers } } as unknown as ImageBook,
+    book: { find: () => booked === null ? null : { chainId: CHAIN, blocks: booked, opening: held('top'), below } } as unknown as ImageBook,
     mounts: { mount: async (request: LayerToMount) => { mounted.push(request) } } as unknown as LayerMounts,
-    opener: { reopen: async (name: string) => layer(name) } as unknown as LayerOpener,
+    opener: { reopen: async (name: string) => layer(name) },
     sources,
     seal: new Seal(key),
     proofs: { judge: async () => true, prove: async () => {}, inBackground: () => {} },

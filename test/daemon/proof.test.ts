@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { silentLog } from '../../src/base/log.ts'
 import { LayerOpener, type OpenedLayer } from '../../src/cache/layer-opener.ts'
-import { LayerStore } from '../../src/cache/layer-store.ts'
+import { layerKey, LayerStore } from '../../src/cache/layer-store.ts'
 import { Seal } from '../../src/cache/seal.ts'
 import { ImageBook } from '../../src/daemon/image-book.ts'
 import { LayerProofs } from '../../src/daemon/proof.ts'
@@ -41,7 +41,7 @@ async function node (name: string, { used = true } = {}): Promise<Node> {
   const proofs = new LayerProofs({ store, pace: new ProofPace({ afterMs: 0, bytesPerSecond: 1e9 }), log: silentLog, isUsed: () => used })
   const mounted = new Map<string, Mounted>()
   const lies: string[] = []
-  proofs.onLie(async ({ record }) => { lies.push(record.digest); book.drop(({ planned }) => planned.digest === record.digest) })
+  proofs.onLie(async ({ record }) => { lies.push(record.digest); book.drop(({ key }) => key === layerKey(record)) })
   const mounts = { all: () => mounted } as unknown as LayerMounts
   const claims = new ChainClaims({ book, proofs, opener, mounts, targetsOf: () => [...mounted.keys()], log: silentLog, waitMs: 200 })
   return { proofs, opener, claims, book, lies, mounted }
@@ -136,7 +136,7 @@ test('two claims of one chain ID at once: the lie goes, the truth stays, whoever
     const both = [good, layerOf(blocks, 'evil', good.diffId)]
     await Promise.all(order.map(async (at) => { await claims.book(planOf(both[at] as PlannedLayer), blocks, never).catch(() => {}) }))
     // Nobody was mounted yet: the last word is the proof's.
-    const held = await book.find(good.chainId)?.opened
+    const held = await book.find(good.chainId)?.opening.opened()
     expect(held?.record.digest).toBe(good.digest)
     expect(await proofs.judge(held as OpenedLayer)).toBe(order[0] === 0)
   }
@@ -150,7 +150,7 @@ test('a holder that cannot be proven and is not mounted makes way for a newcomer
   await held.opened
   takeAway(theirs)
   await claims.book(planOf(good), mine, never)
-  const opened = await book.find(good.chainId)?.opened
+  const opened = await book.find(good.chainId)?.opening.opened()
   expect(opened?.record.digest).toBe(good.digest)
   expect(await proofs.judge(opened as OpenedLayer)).toBe(true)
 })
