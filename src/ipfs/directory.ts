@@ -1,7 +1,7 @@
 // UnixFS directories: a plain one is decoded at once; a sharded one (HAMT) is prefetched as one CAR and walked by
 // @helia/unixfs. Paths are followed name by name, in one CAR request where that saves round trips.
 import type { CID } from 'multiformats/cid'
-import { SnapshotterError } from '../base/errors.ts'
+import { isSnapshotterError, messageOf, SnapshotterError } from '../base/errors.ts'
 import { DIRECTORY_ENTRIES_MAX, DIRECTORY_SHARDS_MAX } from '../base/limits.ts'
 import { CODE_DAG_PB } from '../verify/cid.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
@@ -122,7 +122,7 @@ async function shardedEntries (exchange: Exchange, cid: CID, directory: Director
     }
     return checked(cid, entries)
   } catch (error) {
-    throw unwrapped(error)
+    throw refusal(cid, error, waits.signal)
   } finally {
     session.close()
     await node.stop()
@@ -144,8 +144,10 @@ function tooLarge (cid: CID): SnapshotterError {
     `directory ${cid.toString()} has more than ${DIRECTORY_ENTRIES_MAX} entries or ${DIRECTORY_SHARDS_MAX} shards`)
 }
 
-/** Helia wraps what our broker threw into an AggregateError. */
-function unwrapped (error: unknown): unknown {
+/** Helia wraps what our broker threw into an AggregateError; its own errors, which have many classes, are about the publisher's bytes. */
+function refusal (cid: CID, error: unknown, signal: AbortSignal | undefined): unknown {
   const { errors } = (error ?? {}) as { errors?: unknown }
-  return Array.isArray(errors) && errors.length > 0 ? errors[0] : error
+  const cause: unknown = Array.isArray(errors) && errors.length > 0 ? errors[0] : error
+  if (isSnapshotterError(cause) || signal?.aborted === true) return cause
+  return new SnapshotterError('BLOCK_INVALID', `sharded directory ${cid.toString()}: ${messageOf(cause)}`, {}, { cause })
 }
