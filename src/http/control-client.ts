@@ -1,7 +1,8 @@
-// The command line's side of the control socket.
+// The command line's side of the control socket. What answers there is a daemon of perhaps another version, or no daemon at all:
+// an answer that makes no sense is UNAVAILABLE.
 import { type IncomingMessage, request } from 'node:http'
-import { ERROR_CODES, type ErrorCode, messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
-import { CONTROL_CALL_DEADLINE_MS } from '../base/limits.ts'
+import { ERROR_CODES, type ErrorCode, isSnapshotterError, messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
+import { CONTROL_CALL_DEADLINE_MS, CONTROL_LINE_CHARS_MAX } from '../base/limits.ts'
 
 interface Line {
   readonly event?: object
@@ -55,11 +56,30 @@ async function * linesOf (response: IncomingMessage): AsyncGenerator<Line> {
     for await (const part of response as AsyncIterable<string>) {
       const lines = (rest + part).split('\n')
       rest = lines.pop() ?? ''
-      for (const line of lines) yield JSON.parse(line) as Line
+      if (rest.length > CONTROL_LINE_CHARS_MAX) throw senseless(`a line of more than ${CONTROL_LINE_CHARS_MAX} characters`)
+      for (const line of lines) yield lineOf(JSON.parse(line))
     }
   } catch (cause) {
+    if (isSnapshotterError(cause)) throw cause
     throw new SnapshotterError('UNAVAILABLE', `the daemon broke off its answer (${systemCode(cause) ?? messageOf(cause)}); see its log`, {}, { cause })
   }
+}
+
+/** @throws UNAVAILABLE unless it is an object whose known fields have their types. */
+function lineOf (value: unknown): Line {
+  if (!isObject(value)) throw senseless('a line that is no object')
+  for (const key of ['event', 'result', 'error']) if (key in value && !isObject(value[key])) throw senseless(`a line whose ${key} is no object`)
+  const { error } = value
+  if (isObject(error) && (typeof error['code'] !== 'string' || typeof error['message'] !== 'string')) throw senseless('an error without code and message')
+  return value as Line
+}
+
+function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}
+
+function senseless (what: string): SnapshotterError {
+  return new SnapshotterError('UNAVAILABLE', `the daemon answered ${what}; is it of another version?`)
 }
 
 function unreachable (socket: string, cause: unknown): SnapshotterError {
