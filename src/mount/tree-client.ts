@@ -5,9 +5,9 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type ErrorCode, ERROR_CODES, SnapshotterError, systemCode } from '../base/errors.ts'
-import { TREE_SERVER_CALL_MS, TREE_SERVER_DIAL_MS, TREE_SERVER_START_MS, TREE_SERVER_THREADS } from '../base/limits.ts'
-import { TREE_SERVER, type TreeAnswer, type TreeRequest, type TreeToMount } from './tree-server.ts'
+import { type ErrorCode, ERROR_CODES, messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
+import { TREE_ANSWER_CHARS_MAX, TREE_SERVER_CALL_MS, TREE_SERVER_DIAL_MS, TREE_SERVER_START_MS, TREE_SERVER_THREADS } from '../base/limits.ts'
+import { TREE_SERVER, type TreeRequest, type TreeToMount } from './tree-server.ts'
 
 export class TreeClient {
   readonly #socket: string
@@ -54,7 +54,10 @@ export class TreeClient {
       reject(new SnapshotterError('MOUNT_FAILED', `${request.do}: the tree server on ${this.#socket} did not answer within ${TREE_SERVER_CALL_MS} ms`))
     }, TREE_SERVER_CALL_MS)
     let text = ''
-    socket.setEncoding('utf8').on('data', (piece: string) => { text += piece })
+    socket.setEncoding('utf8').on('data', (piece: string) => {
+      text += piece
+      if (text.length > TREE_ANSWER_CHARS_MAX) socket.destroy(senseless(`more than ${TREE_ANSWER_CHARS_MAX} characters`))
+    })
     socket.once('error', reject).once('close', () => { resolve(text) })
     socket.write(`${JSON.stringify(request)}\n`)
     try {
@@ -91,8 +94,21 @@ export class TreeClient {
 
 function targetsIn (line: string): readonly string[] | null {
   if (line === '') return null // it ended while we asked
-  const answer = JSON.parse(line) as TreeAnswer
-  if ('targets' in answer) return answer.targets
-  const code = ERROR_CODES.find((known): known is ErrorCode => known === answer.code) ?? 'INTERNAL'
-  throw new SnapshotterError(code === 'INTERNAL' ? 'MOUNT_FAILED' : code, answer.message)
+  const { targets, code, message } = fieldsOf(line)
+  if (Array.isArray(targets) && targets.every((target) => typeof target === 'string')) return targets
+  if (typeof code !== 'string' || typeof message !== 'string') throw senseless('neither targets nor an error')
+  const known = ERROR_CODES.find((one): one is ErrorCode => one === code) ?? 'INTERNAL'
+  throw new SnapshotterError(known === 'INTERNAL' ? 'MOUNT_FAILED' : known, message)
+}
+
+function fieldsOf (line: string): Readonly<Record<string, unknown>> {
+  try {
+    return (JSON.parse(line) ?? {}) as Readonly<Record<string, unknown>>
+  } catch (cause) {
+    throw senseless(`no JSON (${messageOf(cause)})`)
+  }
+}
+
+function senseless (what: string): SnapshotterError {
+  return new SnapshotterError('MOUNT_FAILED', `the tree server answered ${what}`)
 }
