@@ -1,4 +1,6 @@
 // What the worker says about itself (docs/PROTOCOL.md, STATUS_IS).
+import { SnapshotterError } from '../base/errors.ts'
+
 export interface FileStatus {
   readonly name: string
   readonly size: number
@@ -31,4 +33,15 @@ export interface DataPlaneStatus {
 export interface ReadLatency {
   readonly sumUs: number
   readonly counts: readonly number[]
+}
+
+/** Its fields are the worker's to get right. @throws DATA_PLANE_DOWN for what is no JSON object with files and latencies. */
+export function readStatus (body: Uint8Array): DataPlaneStatus {
+  let value: unknown
+  try {
+    value = JSON.parse(Buffer.from(body).toString('utf8'))
+  } catch { /* said below */ }
+  const isStatus = typeof value === 'object' && value !== null && 'files' in value && Array.isArray(value.files) && 'latency' in value
+  if (!isStatus) throw new SnapshotterError('DATA_PLANE_DOWN', 'the data plane broke its protocol: a status that is none')
+  return value as DataPlaneStatus
 }

@@ -8,7 +8,7 @@ import { DATA_PLANE_DEADLINE_MS, SUPPLY_BYTES_IN_FLIGHT, TABLE_PART_BYTES } from
 import { silentLog, type Log } from '../base/log.ts'
 import { DataPlaneLink, type Hello } from './data-plane-link.ts'
 import type { FetchHandler, RejectedHandler } from './data-plane-handlers.ts'
-import type { DataPlaneStatus } from './data-plane-status.ts'
+import { type DataPlaneStatus, readStatus } from './data-plane-status.ts'
 import { BodyReader, chunkRuns, encodeFrame, FRAME, type Frame, resultOf, text, u32 } from './frames.ts'
 import { GuardianKeeper } from './guardian-keeper.ts'
 import type { NativeProgram } from './native-program.ts'
@@ -140,7 +140,7 @@ export class DataPlane {
   }
 
   async status (): Promise<DataPlaneStatus> {
-    return JSON.parse((await this.#ask(FRAME.STATUS)).body.toString('utf8')) as DataPlaneStatus
+    return readStatus((await this.#ask(FRAME.STATUS)).body)
   }
 
   /**
