@@ -9,7 +9,9 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <fcntl.h>
 #include <map>
+#include <unistd.h>
 
 namespace {
 
@@ -112,6 +114,14 @@ std::string runRecordOpens(int count, char** values) {
   return recordOpens(parse(count, values, 1, {}, {}).words[0]);
 }
 
+// Everything written below that filesystem so far, whoever wrote it. Since Linux 5.8 a write that failed behind our back shows here.
+std::string runSync(int count, char** values) {
+  const std::string path = parse(count, values, 1, {}, {}).words[0];
+  const Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::syncfs(directory.get()) != 0) failErrno("cannot sync the filesystem of " + path);
+  return "{\"synced\":" + jsonString(path) + "}";
+}
+
 std::string stateOf(const Arguments& args) {
   if (!args.has("--state")) throw Usage("--state DIR is missing");
   return args.one("--state");
@@ -137,7 +147,7 @@ const std::map<std::string, Job> kJobs = {
     {"mount-erofs", runMountErofs}, {"mount-loop", runMountLoop}, {"mount-overlay", runMountOverlay},
     {"mount-ramfs", runMountRamfs}, {"umount", runUnmount},       {"umount-tree", runUnmountTree},
     {"abort", runAbort},             {"guardian", runGuardian},  {"stop", runStop},
-    {"worker", runWorkerJob},        {"record-opens", runRecordOpens}};
+    {"worker", runWorkerJob},        {"record-opens", runRecordOpens}, {"sync", runSync}};
 
 std::string usage() {
   std::string names;

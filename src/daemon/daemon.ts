@@ -79,6 +79,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     const snapshotters = await Snapshotters.open({
       root: config.root,
       layers: lazyLayers({ book, mounts, opener, sources, seal, proofs, proveFirst: config.prove === 'before-commit' }),
+      settle: async (directory) => { await mounting.native.sync(directory) },
       log,
       clock: systemClock
     })
@@ -186,7 +187,7 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   })
   const early = new EarlyFetch({ dataPlane, supplier, log })
   await early.clear()
-  return { dataPlane, driver, mounts, early, background, room, shared, guardianRestarts: () => replaced }
+  return { native, dataPlane, driver, mounts, early, background, room, shared, guardianRestarts: () => replaced }
 }
 
 async function requireRootAndFuse (): Promise<void> {

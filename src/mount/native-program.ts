@@ -2,8 +2,8 @@
 // unmount that blocks in the kernel never blocks this one. Refuses to guess: every failure carries the job's own words.
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { type ErrorCode, SnapshotterError } from '../base/errors.ts'
-import { NATIVE_BUILD_DEADLINE_MS, NATIVE_JOB_DEADLINE_MS, NATIVE_OUTPUT_BYTES_MAX } from '../base/limits.ts'
+import { type ErrorCode, messageOf, SnapshotterError } from '../base/errors.ts'
+import { NATIVE_BUILD_DEADLINE_MS, NATIVE_JOB_DEADLINE_MS, NATIVE_OUTPUT_BYTES_MAX, NATIVE_SYNC_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 
 const BUILD_SCRIPT = fileURLToPath(new URL('../../scripts/build-native', import.meta.url))
@@ -48,6 +48,15 @@ export class NativeProgram {
     const errno = /^E[A-Z0-9]+/.exec(line)?.[0] ?? 'EIO'
     const code: ErrorCode = ENVIRONMENT_ERRNOS.has(errno) ? 'ENVIRONMENT' : 'MOUNT_FAILED'
     throw new SnapshotterError(code, `${args[0] ?? 'job'}: ${line}`, { errno, args })
+  }
+
+  /** Writes everything out that the directory's filesystem has in memory. @throws RESOURCE_EXHAUSTED when the disk did not take it. */
+  async sync (directory: string): Promise<void> {
+    try {
+      await this.run(['sync', directory], NATIVE_SYNC_DEADLINE_MS)
+    } catch (cause) {
+      throw new SnapshotterError('RESOURCE_EXHAUSTED', messageOf(cause), {}, { cause })
+    }
   }
 
   /** Starts the guardian of a state directory, which outlives this process. False when one has the directory already. */

@@ -16,6 +16,9 @@ import { mountsOf } from './mount-options.ts'
 import { type Kind, LABEL_SNAPSHOT_REF, type Labels, type Mount, NO_USAGE, type SnapshotInfo, type Usage } from './snapshot.ts'
 import { quote, SnapshotStore, type StoredSnapshot } from './store.ts'
 
+/** Resolves when everything written below the directory so far survives power loss. */
+export type Settle = (directory: string) => Promise<void>
+
 export interface SnapshotterInit {
   /** File of the metadata. */
   readonly database: string
@@ -24,6 +27,7 @@ export interface SnapshotterInit {
   readonly layers: LazyLayers
   readonly overlayOptions: readonly string[]
   readonly strict: boolean
+  readonly settle: Settle
   readonly log: Log
   readonly clock: Clock
 }
@@ -33,6 +37,7 @@ export class Snapshotter {
   readonly #directories: SnapshotDirectories
   readonly #lazy: LazySnapshots
   readonly #overlayOptions: readonly string[]
+  readonly #settle: Settle
   readonly #log: Log
   /** Removals that were answered and still go on. */
   readonly #background = new Set<Promise<void>>()
@@ -63,6 +68,7 @@ export class Snapshotter {
     this.#store = store
     this.#directories = directories
     this.#overlayOptions = init.overlayOptions
+    this.#settle = init.settle
     this.#log = init.log
     this.#lazy = new LazySnapshots({ store, directories, layers: init.layers, log: init.log, strict: init.strict })
   }
@@ -96,7 +102,7 @@ export class Snapshotter {
     return this.#mountsOf(own.info.kind, own.id, parents)
   }
 
-  /** `parent`, when not empty, must be the recorded one: nothing is rebased. Labels are those of this call only. */
+  /** `parent`, when not empty, must be the recorded one: nothing is rebased. Labels are those of this call only. The files survive power loss, too. */
   async commit (name: string, key: string, labels: Labels, parent = ''): Promise<void> {
     const accepted = acceptLabels(labels)
     const { id, info } = this.#store.get(key)
@@ -104,6 +110,8 @@ export class Snapshotter {
       throw new SnapshotterError('INVALID_ARGUMENT', `snapshot ${quote(key)} was prepared on ${quote(info.parent)}, cannot commit it on ${quote(parent)}`)
     }
     const usage = info.kind === 'active' ? await diskUsage(this.#directories.fs(id), this.#closing.signal) : NO_USAGE
+    // Whoever unpacked the layer does not fsync, and a committed name stands for whole files for ever.
+    if (info.kind === 'active') await this.#settle(this.#directories.fs(id))
     this.#store.commit(key, acceptKey(name), accepted, usage)
   }
 

@@ -10,7 +10,7 @@ import { SingleFlight } from '../base/single-flight.ts'
 import type { LazyLayers } from './lazy-layers.ts'
 import type { LazyPlace } from './lazy-snapshots.ts'
 import { detectOverlayOptions } from './mount-options.ts'
-import { Snapshotter } from './snapshotter.ts'
+import { type Settle, Snapshotter } from './snapshotter.ts'
 
 export interface SnapshottersInit {
   /** Absolute; durable. */
@@ -22,6 +22,8 @@ export interface SnapshottersInit {
   readonly overlayOptions?: readonly string[]
   /** A layer that cannot be mounted lazily is an error. Default: an ordinary snapshot serves. */
   readonly strict?: boolean
+  /** Default: files reach the disk whenever the kernel likes. */
+  readonly settle?: Settle
 }
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
@@ -47,6 +49,7 @@ export class Snapshotters {
     const snapshotters = new Snapshotters({
       clock: systemClock,
       strict: false,
+      settle: async () => {},
       ...init,
       overlayOptions: init.overlayOptions ?? await detectOverlayOptions()
     })

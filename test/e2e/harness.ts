@@ -49,14 +49,20 @@ export interface Status {
 
 export class Scene {
   readonly folder = mkdtempSync(join(tmpdir(), 'e2e-'))
-  readonly root = join(this.folder, 'root')
-  readonly state = join(this.folder, 'state')
+  readonly root: string
+  readonly state: string
   readonly config = join(this.folder, 'config.toml')
   readonly #services: Service[] = []
   #daemon: Service | null = null
   #containerd: PrivateContainerd | null = null
   /** Pids of guardians and workers, which outlive `serve`. */
   readonly #native = new Set<number>()
+
+  /** Root and state may be below `disk`, a path relative to the scene's folder. */
+  constructor (disk = '') {
+    this.root = join(this.folder, disk, 'root')
+    this.state = join(this.folder, disk, 'state')
+  }
 
   /** `serve` and containerd run when it resolves. */
   static async start (options: SceneOptions): Promise<Scene> {

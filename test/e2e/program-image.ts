@@ -2,13 +2,16 @@
 // the hashes that the files must have inside a container.
 import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { compiled } from './compiled.ts'
 
 export interface ProgramImage {
   /** OCI layout directory. */
   readonly layout: string
+  /** The program, on this machine. */
+  readonly program: string
   /** Path in the image → sha256 of the content. */
   readonly hashes: ReadonlyMap<string, string>
   /** What a container that reads these paths must print, as `hashLines` gives it. */
@@ -17,14 +20,19 @@ export interface ProgramImage {
 
 // The words are files; each is read by a process of its own, all at once, and "sha256 path" is printed when it is done.
 //   sha FILE…   fresh FILE… (the same after the files' pages were dropped)   hold FILE… (prints "ready", waits for a line first)
+//   obey        does what the lines `NUMBER ROUNDS FILE…` of the FIFO /out/commands say, as fresh does, each file ROUNDS times; each line
+//               in /out/said begins with the number, the last one is `NUMBER done`. Its own pages stay in memory. Ends at `quit`.
 const SOURCE = `
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <openssl/sha.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+static const char* mark = ""; // stands before each line
 // Also into a file, if there is one: ctr loses the last words of a container now and then.
 static bool say(int stream, const char* line) {
   const size_t length = strlen(line);
@@ -34,7 +42,7 @@ static bool say(int stream, const char* line) {
 }
 static int complain(const char* path) {
   char line[5000];
-  snprintf(line, sizeof line, "%s: %s\\n", path, strerror(errno));
+  snprintf(line, sizeof line, "%s%s: %s\\n", mark, path, strerror(errno));
   say(2, line);
   return 1;
 }
@@ -54,13 +62,41 @@ static int show(const char* path, bool fresh) {
   unsigned char digest[32];
   SHA256_Final(digest, &hash);
   char line[5000];
-  int at = 0;
+  int at = snprintf(line, sizeof line, "%s", mark);
   for (const unsigned char byte : digest) at += snprintf(line + at, 3, "%02x", byte);
   snprintf(line + at, sizeof line - at, " %s\\n", path);
   return say(1, line) ? 0 : 1;
 }
+static void act(char* command) {
+  static char number[64];
+  char *rest = nullptr, *word = strtok_r(command, " ", &rest), *rounds = strtok_r(nullptr, " ", &rest);
+  snprintf(number, sizeof number, "%s ", word);
+  mark = number;
+  for (const char* path; (path = strtok_r(nullptr, " ", &rest)) != nullptr;) {
+    if (fork() != 0) continue;
+    for (int left = atoi(rounds); left > 0; left--) show(path, true);
+    _exit(0);
+  }
+  while (wait(nullptr) > 0) {}
+  char line[80];
+  snprintf(line, sizeof line, "%sdone\\n", number);
+  say(1, line);
+}
+static int obey() {
+  mlockall(MCL_CURRENT);
+  FILE* commands = fopen("/out/commands", "r+"); // for both: it never ends
+  if (commands == nullptr) return complain("/out/commands");
+  say(1, "ready\\n");
+  static char line[1 << 16];
+  while (fgets(line, sizeof line, commands) != nullptr && strcmp(line, "quit\\n") != 0) {
+    line[strcspn(line, "\\n")] = 0;
+    act(line);
+  }
+  return 0;
+}
 int main(int count, char** words) {
   if (count < 2) return 2;
+  if (!strcmp(words[1], "obey")) return obey();
   if (!strcmp(words[1], "hold")) { if (write(1, "ready\\n", 6) != 6) return 1; char c; if (read(0, &c, 1) < 0) return 1; }
   int failed = 0, status = 0;
   for (int at = 2; at < count; at++) {
@@ -95,7 +131,7 @@ export function programImage (folder: string, layers: readonly Files[], options:
   const tars = directories.map((directory) =>
     execFileSync('tar', ['--sort=name', '--mtime=@0', '--numeric-owner', '--owner=0', '--group=0', '-C', directory, '-cf', '-', '.'], { maxBuffer: 1 << 30 }))
   writeDocuments(layout, tars, options.architecture ?? (process.arch === 'arm64' ? 'arm64' : 'amd64'))
-  return { layout, hashes, expected: (paths) => Object.fromEntries(paths.map((path) => [path, hashes.get(path) ?? 'no such file'])) }
+  return { layout, program: join(base, 'bin/e2e'), hashes, expected: (paths) => Object.fromEntries(paths.map((path) => [path, hashes.get(path) ?? 'no such file'])) }
 }
 
 /** `count` files of incompressible bytes at /data/0, /data/1, …: nothing of one stands in a block of another by chance. */
@@ -136,17 +172,7 @@ function sha256 (bytes: Uint8Array): string {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 }
 
-const PROGRAM = resolve(import.meta.dirname, '../../build/test/e2e-program')
-
-/** Its path, compiled once per source. */
+/** Its path. */
 function program (): string {
-  const path = `${PROGRAM}-${createHash('sha256').update(SOURCE).digest('hex').slice(0, 12)}`
-  if (existsSync(path) && statSync(path).size > 0) return path
-  mkdirSync(dirname(path), { recursive: true })
-  const fresh = `${path}.${process.pid}` // several test files may compile at once; the rename is atomic
-  writeFileSync(`${fresh}.cc`, SOURCE)
-  execFileSync('g++', ['-std=c++20', '-O2', '-Wno-deprecated-declarations', '-static', '-s', '-o', fresh, `${fresh}.cc`, '-lcrypto'], { stdio: ['ignore', 'ignore', 'pipe'] })
-  execFileSync('mv', [fresh, path])
-  execFileSync('rm', [`${fresh}.cc`])
-  return path
+  return compiled('e2e-program', SOURCE, '-Wno-deprecated-declarations', '-lcrypto')
 }

@@ -53,6 +53,12 @@ suite('the mount jobs', () => {
     expect(execFileSync('losetup', ['-j', image], { encoding: 'utf8' })).toBe('')
   })
 
+  test('a sync says whether there was something to sync', async () => {
+    expect(await native.run(['sync', root])).toEqual({ synced: root })
+    const refused = { code: 'RESOURCE_EXHAUSTED', message: expect.stringContaining('ENOENT') as unknown }
+    await expect(native.sync(join(root, 'nowhere'))).rejects.toMatchObject(refused)
+  })
+
   test('an overlay of several layers, and a tree that is unmounted newest first', async () => {
     const image = makeImage()
     const [lower, other] = [folder('lower one'), folder('two')]

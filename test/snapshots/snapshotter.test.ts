@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { chownSync, linkSync, lstatSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
+import { SnapshotterError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { NO_LAZY_LAYERS } from '../../src/snapshots/lazy-layers.ts'
 import { mountsOf } from '../../src/snapshots/mount-options.ts'
@@ -206,4 +207,30 @@ asRoot('a second snapshotter on the same root is refused and disturbs nothing', 
   await expect(Snapshotters.open({ root: scene.root, layers: scene.layers, log: silentLog })).rejects.toMatchObject({ code: 'ENVIRONMENT' })
   expect(mountsBelow(scene.root)).toEqual(before)
   expect(before).toHaveLength(1)
+})
+
+test('a snapshot is committed when its files are on the disk, not before, and not when they are not', async () => {
+  const { root, layers } = scene
+  await scene.sn().prepare('a', '', {})
+  await scene.snapshotters().close()
+  const settled: string[] = []
+  let answer = (): Error | null => null
+  const snapshotters = await Snapshotters.open({
+    root, layers, log: silentLog, settle: async (directory) => {
+      settled.push(`${directory} ${(await snapshotters.get('ipfs')).stat('a').kind}`)
+      const error = answer()
+      if (error !== null) throw error
+    }
+  })
+  const snapshotter = await snapshotters.get('ipfs')
+  answer = () => new SnapshotterError('RESOURCE_EXHAUSTED', 'the disk did not take it')
+  await expect(snapshotter.commit('c', 'a', {})).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' })
+  expect(snapshotter.stat('a').kind).toBe('active')
+  expect(() => snapshotter.stat('c')).toThrow(/does not exist/)
+
+  answer = () => null
+  await snapshotter.commit('c', 'a', {})
+  expect(snapshotter.stat('c').kind).toBe('committed')
+  expect(settled).toEqual(Array(2).fill(`${join(root, 'snapshots/ipfs/1/fs')} active`))
+  await snapshotters.close()
 })
