@@ -11,8 +11,9 @@ import { SingleFlight } from '../base/single-flight.ts'
 import type { BlockService, UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import type { PlannedLayer } from '../image/plan.ts'
 import { layoutData } from '../layer/data-layout.ts'
-import { openEstargz, tailOf, tocDigestOf } from '../layer/estargz.ts'
+import { glimpseLandmark, indexHere, readToc, tailOf, type Toc, tocDigestOf } from '../layer/estargz.ts'
 import type { DataLayout, LayerIndex } from '../layer/layer-index.ts'
+import { inodeCount, layoutOf } from '../layer/packed-index.ts'
 import { indexPlainLayer } from '../layer/plain-layer.ts'
 import type { Digest } from '../verify/digest.ts'
 import { DataFile, type Room } from './data-file.ts'
@@ -28,22 +29,26 @@ export interface OpenedLayer {
   readonly saved: Promise<void>
 }
 
+export type TocIndexer = (toc: Toc, signal?: AbortSignal) => Promise<LayerIndex>
+
 export class LayerOpener {
   readonly #store: LayerStore
   readonly #log: Log
   readonly #flights = new SingleFlight<OpenedLayer>()
   readonly #passes = new Semaphore(PLAIN_PASSES_MAX)
   readonly #room: Room | undefined
+  readonly #indexToc: TocIndexer
   /** Opened layers whose record is not on the disk yet. */
   readonly #unsaved = new Map<string, OpenedLayer>()
   /** Bytes that were asked for before their TOC was parsed. */
   #early = 0
 
-  /** `room`: see DataFile. */
-  constructor (options: { readonly store: LayerStore, readonly log: Log, readonly room?: Room | undefined }) {
+  /** `room`: see DataFile; `indexToc`: on this thread unless given. */
+  constructor (options: { readonly store: LayerStore, readonly log: Log, readonly room?: Room | undefined, readonly indexToc?: TocIndexer }) {
     this.#store = options.store
     this.#log = options.log
     this.#room = options.room
+    this.#indexToc = options.indexToc ?? indexHere
   }
 
   /** @throws what the sources, the formats and the digests say; the cache then holds nothing of the layer. */
@@ -56,7 +61,7 @@ export class LayerOpener {
   /** From the record alone, without network; null when there is none that we believe. */
   async reopen (key: string): Promise<OpenedLayer | null> {
     const record = await this.#store.load(key)
-    return record === null ? null : { key, record, layout: layoutData(record.index), cacheFolder: this.#store.folderOf(key), saved: Promise.resolve() }
+    return record === null ? null : { key, record, layout: layoutOf(record.index), cacheFolder: this.#store.folderOf(key), saved: Promise.resolve() }
   }
 
   async #openNew (layer: PlannedLayer, blocks: BlockService, waits: Waits): Promise<OpenedLayer> {
@@ -70,11 +75,11 @@ export class LayerOpener {
     const index = identity.tocDigest === null
       ? await this.#passes.run(async () => await this.#readWhole(layer, file.stream(0, file.size, waits), waits), waits)
       : await this.#readIndex(file, identity.tocDigest, waits)
-    this.#log.info({ layer: layer.digest, format: index.format, inodes: index.inodes.length, chunks: index.chunks.length }, 'layer opened')
+    this.#log.info({ layer: layer.digest, format: index.format, inodes: inodeCount(index) }, 'layer opened')
     const record: LayerRecord = { ...identity, size: layer.size, mediaType: layer.mediaType, index }
     const key = layerKey(identity)
     const saved = this.#save(record)
-    const opened = { key, record, layout: layoutData(index), cacheFolder: this.#store.folderOf(key), saved }
+    const opened = { key, record, layout: layoutOf(index), cacheFolder: this.#store.folderOf(key), saved }
     this.#unsaved.set(key, opened)
     saved.finally(() => this.#unsaved.delete(key)).catch(() => {}) // told to whoever needs the record
     return opened
@@ -91,11 +96,13 @@ export class LayerOpener {
     const signal = AbortSignal.any([failed.signal, ...waits.signal === undefined ? [] : [waits.signal]])
     let taken = 0
     try {
-      return await openEstargz(file, file.size, tocDigest, waits, (landmark) => {
-        taken = Math.min(landmark, EARLY_LEAF_BYTES - this.#early)
+      const toc = await readToc(file, file.size, tocDigest, waits)
+      taken = Math.min(glimpseLandmark(toc), EARLY_LEAF_BYTES - this.#early)
+      if (taken > 0) {
         this.#early += taken
         void drain(file.stream(0, taken, { signal, keep: true }))
-      })
+      }
+      return await this.#indexToc(toc, waits.signal)
     } catch (error) {
       failed.abort()
       throw error

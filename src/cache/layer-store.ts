@@ -9,8 +9,9 @@ import type { CID } from 'multiformats/cid'
 import { type ErrorCode, SnapshotterError, systemCode } from '../base/errors.ts'
 import { LAYER_RECORD_BYTES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
-import { decodeIndex, encodeIndex } from '../layer/index-codec.ts'
+import { decodeIndex } from '../layer/index-codec.ts'
 import type { LayerIndex } from '../layer/layer-index.ts'
+import { recordOf } from '../layer/packed-index.ts'
 import { parseCid } from '../verify/cid.ts'
 import { type Digest, parseDigest } from '../verify/digest.ts'
 import { type Seal, syncFolder, writeDurably } from './seal.ts'
@@ -141,7 +142,7 @@ function encodeRecord (record: LayerRecord): Uint8Array {
   const head = Buffer.from(JSON.stringify(stored))
   const length = Buffer.alloc(4)
   length.writeUInt32LE(head.length)
-  return Buffer.concat([length, head, encodeIndex(record.index)])
+  return Buffer.concat([length, head, recordOf(record.index)])
 }
 
 function decodeRecord (bytes: Uint8Array): LayerRecord {

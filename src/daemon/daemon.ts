@@ -10,6 +10,7 @@ import { LayerOpener } from '../cache/layer-opener.ts'
 import { LayerStore } from '../cache/layer-store.ts'
 import { Seal } from '../cache/seal.ts'
 import type { Config } from '../config/load.ts'
+import { LayerThreads } from '../erofs/layer-threads.ts'
 import { requireFree, serveSnapshots } from '../grpc/server.ts'
 import { type ControlHandler, serveControl } from '../http/control-server.ts'
 import { DataPlane } from '../mount/data-plane.ts'
@@ -61,7 +62,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     signal?.throwIfAborted()
     const trust = new Trust(config, log)
     const mounting = await startMounting({ config, log, undo, trust, restored: restored.promise })
-    const { dataPlane, driver, mounts, early, background, room, shared, guardianRestarts } = mounting
+    const { dataPlane, driver, mounts, early, background, room, shared, threads, guardianRestarts } = mounting
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -71,7 +72,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     undo.defer(async () => { await sources.close() })
     // Before fetches are cut off: reads that wait for them wait for the next daemon, and hear of no failure.
     undo.defer(async () => { await dataPlane.close() })
-    const opener = new LivingLayers(new LayerOpener({ store, log, room: async (bytes) => await room.quota.admit(bytes) }))
+    const opener = new LivingLayers(new LayerOpener({ store, log, room: async (bytes) => await room.quota.admit(bytes), indexToc: threads.index }))
     const book = new ImageBook({ opener, log })
     const { proofs, claims } = trust.judge({ store, opener, book, mounts, stream: (...blob) => background.passing(...blob) }, () => snapshotters)
     undo.defer(() => { trust.close(); proofs.close(); background.close() })
@@ -102,6 +103,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     })
     operator.started(parts)
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
+    void threads.warm(log)
   } catch (error) {
     await undo.disposeAsync()
     restored.resolve(undefined) // after the data plane was let go: see above
@@ -175,7 +177,9 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
 
   const drivers = [erofsDriver, erofsLoopDriver, fuseDriver].map((make) => make({ state: config.state, dataPlane, native }))
   const driver = await chooseDriver(config.driver, drivers, { state: config.state, dataPlane, native, files, log })
-  const mounts = new LayerMounts({ driver, drivers, dataPlane, supplier, log })
+  const threads = new LayerThreads()
+  undo.defer(async () => { await threads.close() })
+  const mounts = new LayerMounts({ driver, drivers, dataPlane, supplier, buildImage: threads.image, log })
   undo.defer(() => { mounts.leave() })
   let replaced = 0
   dataPlane.onReplaced(() => {
@@ -187,7 +191,7 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   })
   const early = new EarlyFetch({ dataPlane, supplier, log })
   await early.clear()
-  return { native, dataPlane, driver, mounts, early, background, room, shared, guardianRestarts: () => replaced }
+  return { native, dataPlane, driver, mounts, early, background, room, shared, threads, guardianRestarts: () => replaced }
 }
 
 async function requireRootAndFuse (): Promise<void> {

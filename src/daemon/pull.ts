@@ -11,7 +11,7 @@ import { parseReference } from '../oci/reference.ts'
 import { spellings } from '../oci/spellings.ts'
 import type { EarlyFetch } from '../mount/early-fetch.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
-import type { BookedLayer } from './image-book.ts'
+import { type BookedLayer, downwards } from './image-book.ts'
 import type { LayerProofs } from './proof.ts'
 import type { ChainClaims } from './proof-claims.ts'
 import type { Sources } from './sources.ts'
@@ -40,10 +40,15 @@ interface Parts {
 }
 
 export function pullHandler ({ config, claims, proofs, sources, mounts, early, expectReads, log }: Parts) {
-  const fetchEarly = async ({ opening, blocks }: BookedLayer, pulled: Promise<unknown>): Promise<void> => {
+  const fetchEarly = async (booked: BookedLayer, pulled: Promise<unknown>): Promise<void> => {
+    const { opening, blocks } = booked
     const layer = await opening.opened().catch(() => null)
     const isMounted = layer === null || [...mounts.layers().values()].some(({ key }) => key === layer.key)
-    if (!isMounted) await early.fetch(layer, blocks, pulled)
+    if (isMounted) return
+    const fetched = early.fetch(layer, blocks, pulled)
+    const lowers = downwards(booked).slice(1).map(async (lower) => await lower.opening.opened())
+    await Promise.all(lowers).then((below) => { mounts.expect({ layer, lowers: below }, pulled) }, () => {})
+    await fetched
   }
   return async ({ body, signal, emit }: ControlCall): Promise<object> => {
     const request = body as PullRequest // our own command line, over a socket that only root opens
@@ -66,7 +71,8 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, early, e
       ready: async () => {
         await opened
         expectReads()
-        if (config.prove === 'before-commit') await Promise.all(layers.map(async (layer) => { await proofs.prove(await layer.opening.opened(), blocks, signal) }))
+        if (config.prove !== 'before-commit') return
+        await Promise.all(layers.map(async ({ opening }) => { await proofs.prove(await opening.opened(), blocks, signal) }))
       },
       address: config.containerdAddress,
       namespace: request.namespace,

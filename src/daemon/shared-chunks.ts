@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SHARED_CHUNK_BYTES_MIN, SHARED_CHUNKS_MAX } from '../base/limits.ts'
 import { digestBytes, digestOf } from '../verify/digest.ts'
-import type { PlacedChunk } from '../mount/layer-table.ts'
+import type { PlacedChunk } from '../layer/placed-chunks.ts'
 import type { ChunkRun, SuppliedFile, SupplySink } from '../mount/supply.ts'
 
 interface SharedChunksInit {
@@ -54,8 +54,9 @@ export class SharedChunks {
     this.#indexed.add(cacheFolder)
     for (const [table, chunk] of chunks.entries()) {
       if (this.#places.size >= SHARED_CHUNKS_MAX) return
+      if (chunk.size < SHARED_CHUNK_BYTES_MIN) continue
       const key = keyOf(chunk)
-      if (chunk.size >= SHARED_CHUNK_BYTES_MIN && !this.#places.has(key)) this.#places.set(key, { folder: cacheFolder, table, chunk })
+      if (!this.#places.has(key)) this.#places.set(key, { folder: cacheFolder, table, chunk })
     }
   }
 

@@ -2,7 +2,6 @@
 // the manifest's annotation names, and only then parsed. A TOC that only the footer vouches for is never trusted: a
 // layer without the annotation is a plain one.
 import { gunzip } from 'node:zlib'
-import { sleep } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
 import { SUPPLY_ALIGNMENT, TOC_BYTES_MAX, TOC_TAIL_BYTES } from '../base/limits.ts'
 import type { Waits } from '../ipfs/blocks.ts'
@@ -20,8 +19,8 @@ export interface RangeReader {
   readonly read: (offset: number, length: number, waits?: Waits) => Promise<VerifiedBytes>
 }
 
+const INFLATE_STEP_BYTES = 1024 * 1024 // each step is a trip to another thread
 const TAR_SLACK_BYTES = 64 * 1024 // header, padding and end mark around the TOC
-const REQUEST_OUT_MS = 2 // over loopback a connection is made within this
 const LANDMARK_LINE_BYTES = 512 // an entry with a few short fields
 
 /** What a manifest says about a layer, as far as it decides how to open it. */
@@ -45,26 +44,40 @@ export function tocDigestOf (layer: LayerClaims): Digest | null {
     `${what}: annotation ${ANNOTATION_TOC_DIGEST} is ${JSON.stringify(text.slice(0, 80))}, no sha256 digest`)
 }
 
-/**
- * `onLandmark` hears before the TOC is parsed where the prefetch landmark seems to stand (bytes of the blob): good for
- * asking early, for nothing else.
- * @throws TOC_INVALID, DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, and what `blob.read` throws.
- */
-export async function openEstargz (
-  blob: RangeReader, blobSize: number, tocDigest: Digest, waits: Waits = {}, onLandmark: (bytes: number) => void = () => {}
-): Promise<LayerIndex> {
-  const what = `layer with TOC ${tocDigest}`
-  const { tocOffset, member } = await readTocMember(blob, blobSize, what, waits)
-  const json = verifyDigest(tocDigest, await tocInTar(await inflate(member, what), what), `TOC of ${what}`)
-  const landmark = glimpseLandmark(json)
-  if (landmark > 0 && landmark < tocOffset) onLandmark(landmark)
-  // Parsing keeps this thread busy for a while: first let the request go out.
-  await sleep(REQUEST_OUT_MS)
+export interface Toc {
+  /** Matched `tocDigest`. */
+  readonly json: VerifiedBytes
+  /** Where the TOC's member starts in the blob. */
+  readonly tocOffset: number
+  readonly tocDigest: Digest
+}
+
+/** @throws TOC_INVALID, DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, and what `blob.read` throws. */
+export async function openEstargz (blob: RangeReader, blobSize: number, tocDigest: Digest, waits: Waits = {}): Promise<LayerIndex> {
+  return await indexHere(await readToc(blob, blobSize, tocDigest, waits))
+}
+
+/** On this thread. */
+export async function indexHere ({ json, tocOffset, tocDigest }: Toc): Promise<LayerIndex> {
   return indexToc(json, tocOffset, tocDigest)
 }
 
+/** @throws as openEstargz, but what is wrong with the entries is not known yet */
+export async function readToc (blob: RangeReader, blobSize: number, tocDigest: Digest, waits: Waits = {}): Promise<Toc> {
+  const what = `layer with TOC ${tocDigest}`
+  const { tocOffset, member } = await readTocMember(blob, blobSize, what, waits)
+  const json = verifyDigest(tocDigest, await tocInTar(await inflate(member, what), what), `TOC of ${what}`)
+  return { json, tocOffset, tocDigest }
+}
+
+/** Where the prefetch landmark seems to stand (bytes of the blob), or 0: good for asking early, for nothing else. */
+export function glimpseLandmark ({ json, tocOffset }: Toc): number {
+  const landmark = landmarkOffset(json)
+  return landmark < tocOffset ? landmark : 0
+}
+
 /** The landmark's offset if its line looks as usual, else 0. */
-function glimpseLandmark (json: Uint8Array): number {
+function landmarkOffset (json: Uint8Array): number {
   const text = Buffer.from(json.buffer, json.byteOffset, json.byteLength)
   const at = text.indexOf(`"${PREFETCH_LANDMARK}"`)
   const line = at < 0 ? '' : text.toString('latin1', at, at + LANDMARK_LINE_BYTES)
@@ -101,7 +114,7 @@ async function readTocMember (blob: RangeReader, blobSize: number, what: string,
 
 async function inflate (member: Uint8Array, what: string): Promise<Uint8Array> {
   return await new Promise((resolve, reject) => {
-    gunzip(member, { maxOutputLength: TOC_BYTES_MAX + TAR_SLACK_BYTES }, (cause, bytes) => {
+    gunzip(member, { maxOutputLength: TOC_BYTES_MAX + TAR_SLACK_BYTES, chunkSize: INFLATE_STEP_BYTES }, (cause, bytes) => {
       if (cause === null) resolve(bytes)
       else if ('code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE') {
         reject(new SnapshotterError('LIMIT_EXCEEDED', `${what}: TOC of more than ${TOC_BYTES_MAX} bytes`, {}, { cause }))

@@ -14,6 +14,7 @@ import type { Inode, LayerIndex, NamedInode, Xattr } from './layer-index.ts'
  * @throws LIMIT_EXCEEDED when that takes more than `stepsMax` steps: names looked up, and bytes of link targets followed.
  */
 export function resolveImplied (index: LayerIndex, lowers: readonly LayerIndex[], stepsMax = IMPLIED_STEPS_MAX): LayerIndex {
+  const { format, chunks, prefetchBytes } = index
   if (!index.inodes.some((inode) => inode.implied)) return index
   const inodes = [...index.inodes]
   let left = stepsMax
@@ -26,7 +27,7 @@ export function resolveImplied (index: LayerIndex, lowers: readonly LayerIndex[]
   visitDirectories(index, (position, inode, path) => {
     if (inode.implied) inodes[position] = withAttributes(inode, findBelow(lowers, path, spend))
   })
-  return { ...index, inodes }
+  return { format, inodes, chunks, prefetchBytes }
 }
 
 type Path = readonly Uint8Array[]

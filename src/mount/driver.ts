@@ -3,8 +3,9 @@
 // daemon finds both again.
 import { createHash } from 'node:crypto'
 import type { DataLayout, LayerIndex } from '../layer/layer-index.ts'
-import type { PlacedChunk } from './layer-table.ts'
-import { encodeTable } from './table.ts'
+import type { PlacedChunk } from '../layer/placed-chunks.ts'
+import { encodeTable } from '../layer/chunk-table.ts'
+import { buildErofs, type ErofsOptions } from '../erofs/build-erofs.ts'
 
 export type DriverName = 'erofs' | 'erofs-loop' | 'fuse'
 
@@ -17,10 +18,19 @@ export interface MountableLayer {
   readonly digest: Uint8Array
   /** Where the data plane keeps the layer's bytes. */
   readonly cacheFolder: string
+  /** The same, made ahead or elsewhere. */
+  readonly made?: {
+    readonly table: (prefix: Uint8Array) => Uint8Array
+    readonly image: (form: ImageForm) => Promise<Uint8Array>
+  }
 }
+
+export type ImageForm = ErofsOptions['form']
 
 export interface MountDriver {
   readonly name: DriverName
+  /** Of the EROFS image that it mounts; null when it mounts none. */
+  readonly imageForm: ImageForm | null
   /** Name of the file that the data plane serves for a target. */
   readonly fileName: (target: string) => string
   /** @throws MOUNT_FAILED, DATA_PLANE_DOWN; nothing is mounted or served then. */
@@ -38,5 +48,15 @@ export function mountId (target: string): string {
 
 /** `prefix`: metadata at the start of the file, in whole blocks. */
 export function tableOf (layer: MountableLayer, prefix: Uint8Array): Uint8Array {
+  if (layer.made !== undefined) return layer.made.table(prefix)
   return encodeTable({ layerDigest: layer.digest, dataSize: layer.layout.size, chunks: layer.chunks, prefix })
+}
+
+export async function imageOf (layer: MountableLayer, form: ImageForm): Promise<Uint8Array> {
+  return layer.made === undefined ? buildErofs(layer.index, layer.layout, imageOptions(layer.digest, form)) : await layer.made.image(form)
+}
+
+/** `digest`: sha256 of the blob, 32 bytes. */
+export function imageOptions (digest: Uint8Array, form: ImageForm): ErofsOptions {
+  return { form, uuid: digest.subarray(0, 16) }
 }

@@ -4,12 +4,10 @@
 import type { Log } from '../base/log.ts'
 import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
-import { digestBytes } from '../verify/digest.ts'
 import type { DataPlane } from './data-plane.ts'
 import { chunksWithin } from './layer-table.ts'
-import { chunksOf, suppliedLayer } from './supplied-layer.ts'
+import { chunksOf, suppliedLayer, tableOf } from './supplied-layer.ts'
 import type { Supplier } from './supply.ts'
-import { encodeTable } from './table.ts'
 
 const SUFFIX = '.early'
 
@@ -45,8 +43,7 @@ export class EarlyFetch {
     pulled.catch(() => { stop.abort() })
     try {
       supplier.add(suppliedLayer(name, layer, blocks))
-      const table = encodeTable({ layerDigest: digestBytes(digest), dataSize: layer.layout.size, chunks: chunksOf(layer), prefix: new Uint8Array(0) })
-      await dataPlane.addFile(name, layer.cacheFolder, table)
+      await dataPlane.addFile(name, layer.cacheFolder, tableOf(layer, new Uint8Array(0)))
       await Promise.all(runs.map(async ({ first, count }) => { await dataPlane.need(name, first, count, stop.signal) }))
       log.info({ layer: digest, bytes: index.prefetchBytes }, 'prefetched')
       await pulled

@@ -2,9 +2,8 @@
 // data in a file of our FUSE mount. `erofs-loop` (≥ 5.16): both in one FUSE file with a loop device on it.
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buildErofs } from '../erofs/build-erofs.ts'
 import type { DataPlane } from './data-plane.ts'
-import { type MountDriver, mountId, tableOf } from './driver.ts'
+import { imageOf, type MountDriver, mountId, tableOf } from './driver.ts'
 import type { NativeProgram } from './native-program.ts'
 import { unmountAll } from './unmount.ts'
 
@@ -28,9 +27,10 @@ export function erofsDriver ({ state, dataPlane, native }: Parts): MountDriver {
   const fileName = (target: string): string => `${mountId(target)}.data`
   return {
     name: 'erofs',
+    imageForm: 'two-devices',
     fileName,
     mount: async (layer, target) => {
-      const metadata = buildErofs(layer.index, layer.layout, { form: 'two-devices', uuid: layer.digest.subarray(0, 16) })
+      const metadata = await imageOf(layer, 'two-devices')
       await dataPlane.addFile(fileName(target), layer.cacheFolder, tableOf(layer, new Uint8Array(0)))
       try {
         await writeFile(metadataOf(target), metadata, { mode: 0o600 })
@@ -55,9 +55,10 @@ export function erofsLoopDriver ({ state, dataPlane, native }: Parts): MountDriv
   const fileName = (target: string): string => `${mountId(target)}.img`
   return {
     name: 'erofs-loop',
+    imageForm: 'one-file',
     fileName,
     mount: async (layer, target) => {
-      const metadata = buildErofs(layer.index, layer.layout, { form: 'one-file', uuid: layer.digest.subarray(0, 16) })
+      const metadata = await imageOf(layer, 'one-file')
       await dataPlane.addFile(fileName(target), layer.cacheFolder, tableOf(layer, metadata))
       try {
         await native.run(['mount-loop', join(state, 'data', fileName(target)), target])

@@ -29,6 +29,7 @@ export function fuseDriver ({ state, dataPlane, native }: Parts): MountDriver {
   }
   return {
     name: 'fuse',
+    imageForm: null,
     fileName,
     mount: async (layer, target) => {
       const tree = join(state, 'meta', `${mountId(target)}.tree`) // ramfs: nobody but us writes there
@@ -50,7 +51,8 @@ export function fuseDriver ({ state, dataPlane, native }: Parts): MountDriver {
 
 /** Where chunks are is the worker's business. */
 function withoutChunks (index: LayerIndex): LayerIndex {
-  return { ...index, inodes: index.inodes.map((inode) => ({ ...inode, firstChunk: 0, chunkCount: 0 })), chunks: [] }
+  const { format, prefetchBytes } = index
+  return { format, prefetchBytes, inodes: index.inodes.map((inode) => ({ ...inode, firstChunk: 0, chunkCount: 0 })), chunks: [] }
 }
 
 /**

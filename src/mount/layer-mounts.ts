@@ -9,9 +9,10 @@ import { resolveImplied } from '../layer/implied.ts'
 import { digestBytes } from '../verify/digest.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { MountDriver } from './driver.ts'
+import { type ImageBuilder, LayerImages } from './layer-images.ts'
 import { chunksWithin } from './layer-table.ts'
 import { isMounted } from './mount-info.ts'
-import { chunksOf, suppliedLayer } from './supplied-layer.ts'
+import { chunksOf, suppliedLayer, tableOf } from './supplied-layer.ts'
 import type { ChunkRun, Supplier } from './supply.ts'
 
 export interface LayerToMount {
@@ -34,6 +35,8 @@ interface LayerMountsInit {
   readonly drivers: readonly MountDriver[]
   readonly dataPlane: DataPlane
   readonly supplier: Supplier
+  /** Where EROFS images are made; on this thread unless given. */
+  readonly buildImage?: ImageBuilder
   readonly log: Log
 }
 
@@ -43,6 +46,7 @@ export class LayerMounts {
   readonly #dataPlane: DataPlane
   readonly #supplier: Supplier
   readonly #log: Log
+  readonly #images: LayerImages
   readonly #mounted = new Map<string, Mounted>()
 
   constructor (init: LayerMountsInit) {
@@ -51,6 +55,7 @@ export class LayerMounts {
     this.#dataPlane = init.dataPlane
     this.#supplier = init.supplier
     this.#log = init.log
+    this.#images = new LayerImages(init.buildImage)
   }
 
   /** Mounts the layer read-only on `target` and starts to fetch what its publisher marked as needed first. */
@@ -68,11 +73,12 @@ export class LayerMounts {
       if (living === null) {
         await this.#unmountBy(this.#drivers, target)
         await driver.mount({
-          index: resolveImplied(index, lowers.map(({ record }) => record.index)),
+          get index () { return resolveImplied(index, lowers.map(({ record }) => record.index)) },
           layout: layer.layout,
           chunks,
           digest: digestBytes(layer.record.digest),
-          cacheFolder: layer.cacheFolder
+          cacheFolder: layer.cacheFolder,
+          made: { table: (prefix) => tableOf(layer, prefix), image: async (form) => await this.#images.take({ layer, lowers }, form) }
         }, target)
       }
     } catch (error) {
@@ -80,6 +86,11 @@ export class LayerMounts {
       throw error
     }
     void this.#prefetch(fileName, chunksWithin(chunks, index.prefetchBytes), stop.signal)
+  }
+
+  /** Makes the image of a layer that is about to be mounted, and keeps it until it is mounted or `pulled` has ended. */
+  expect (layer: Omit<LayerToMount, 'blocks'>, pulled: Promise<unknown>): void {
+    if (this.#driver.imageForm !== null) this.#images.prepare(layer, this.#driver.imageForm, pulled)
   }
 
   async unmount (target: string): Promise<void> {

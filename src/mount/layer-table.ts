@@ -1,14 +1,7 @@
-// A layer's chunks in the order of its data device, grouped by the gzip member that holds them: what the data plane's
-// table is encoded from, and what its misses are answered from.
-import { SnapshotterError } from '../base/errors.ts'
-import type { Chunk, DataLayout, LayerIndex } from '../layer/layer-index.ts'
+// Placed chunks grouped: by the gzip member that holds them, by what is needed first, by what is missing.
+import type { PlacedChunk } from '../layer/placed-chunks.ts'
 
-export interface PlacedChunk extends Chunk {
-  /** In the data device and in the cache file. */
-  readonly dataOffset: number
-  /** In LayerIndex.chunks. */
-  readonly position: number
-}
+export type { PlacedChunk }
 
 /** Bytes [offset, offset + length) of the blob and the chunks, neighbours in the table, that come out of them. */
 export interface Member {
@@ -16,20 +9,6 @@ export interface Member {
   readonly length: number
   readonly firstChunk: number
   readonly count: number
-}
-
-/** Ascending by dataOffset, as the table wants it. */
-export function placeChunks (index: LayerIndex, layout: DataLayout): PlacedChunk[] {
-  const placed: PlacedChunk[] = []
-  for (const [at, inode] of index.inodes.entries()) {
-    const base = layout.fileOffsets[at] ?? -1
-    for (let position = inode.firstChunk; position < inode.firstChunk + inode.chunkCount; position++) {
-      const chunk = index.chunks[position]
-      if (base < 0 || chunk === undefined) throw new SnapshotterError('LAYER_INVALID', `chunk ${position} of inode ${at} has no place in the data device`)
-      placed.push({ ...chunk, dataOffset: base + chunk.fileOffset, position })
-    }
-  }
-  return placed.sort((a, b) => a.dataOffset - b.dataOffset)
 }
 
 /** The members that hold chunks [first, first + count), in table order; one member may appear once per run of its chunks. */

@@ -3,7 +3,7 @@
 // with numpy: seven of 38 serial round trips less, for one megabyte more. Neighbouring files need nothing: they come in
 // the same leaf. Larger guesses (next leaves of a directory) cost more transfer than they save round trips.
 import { READ_AHEAD_BYTES_MAX, READ_AHEAD_FILE_BYTES, SUPPLY_ALIGNMENT } from '../base/limits.ts'
-import type { PlacedChunk } from './layer-table.ts'
+import type { PlacedChunk } from '../layer/placed-chunks.ts'
 import type { ChunkRun } from './supply.ts'
 
 const FILES_REMEMBERED = 256

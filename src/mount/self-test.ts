@@ -9,7 +9,7 @@ import type { Inode, LayerIndex } from '../layer/layer-index.ts'
 import { digestBytes, digestOf } from '../verify/digest.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { DriverName, MountDriver } from './driver.ts'
-import { placeChunks } from './layer-table.ts'
+import { placeChunks } from '../layer/placed-chunks.ts'
 import type { NativeProgram } from './native-program.ts'
 import type { SelfTestFiles } from './self-test-files.ts'
 

@@ -2,16 +2,26 @@
 import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { BlockService, UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import { findTarChunks } from '../layer/chunk-supply.ts'
-import { type PlacedChunk, placeChunks } from './layer-table.ts'
+import { encodeTable, finishTable } from '../layer/chunk-table.ts'
+import { PackedIndex, placedChunksOf } from '../layer/packed-index.ts'
+import type { PlacedChunk } from '../layer/placed-chunks.ts'
+import { digestBytes } from '../verify/digest.ts'
 import type { ChunkRun, SuppliedFile } from './supply.ts'
 
 const placed = new WeakMap<OpenedLayer, readonly PlacedChunk[]>()
 
 /** Ascending by their place in the data device; worked out once per layer. */
 export function chunksOf (layer: OpenedLayer): readonly PlacedChunk[] {
-  const known = placed.get(layer) ?? placeChunks(layer.record.index, layer.layout)
+  const known = placed.get(layer) ?? placedChunksOf(layer.record.index, layer.layout)
   placed.set(layer, known)
   return known
+}
+
+/** `prefix`: metadata at the start of the file, in whole blocks. */
+export function tableOf (layer: OpenedLayer, prefix: Uint8Array): Uint8Array {
+  const { digest, index } = layer.record
+  if (index instanceof PackedIndex) return finishTable(index.buffers.table, digestBytes(digest), prefix)
+  return encodeTable({ layerDigest: digestBytes(digest), dataSize: layer.layout.size, chunks: chunksOf(layer), prefix })
 }
 
 /** `name`: under which the data plane serves the chunks. */

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { openSync, readdirSync, readFileSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { encodeTable } from '../../src/mount/table.ts'
+import { encodeTable } from '../../src/layer/chunk-table.ts'
 import { DataPlaneFixture, dataPlaneSkipReason, expected, makeChunks, type Range, type TestFile, until } from '../suites/data-plane-fixture.ts'
 
 if (dataPlaneSkipReason !== null) process.stderr.write(`data plane tests skipped: ${dataPlaneSkipReason}\n`)

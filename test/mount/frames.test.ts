@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { BodyReader, encodeFrame, type Frame, FrameParser, text, u32 } from '../../src/mount/frames.ts'
 import { OutstandingChunks } from '../../src/mount/outstanding-chunks.ts'
-import { encodeTable, type TableChunk } from '../../src/mount/table.ts'
+import { encodeTable, type TableChunk } from '../../src/layer/chunk-table.ts'
 
 describe('frames', () => {
   test('survive any cut of the stream', () => {

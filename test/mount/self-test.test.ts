@@ -33,6 +33,7 @@ suite('the self-test', () => {
   test('gives the reason of the driver that cannot mount, not that of cleaning up', async () => {
     const broken: MountDriver = {
       name: 'erofs',
+      imageForm: null,
       fileName: () => 'broken.data',
       mount: async () => { throw new SnapshotterError('ENVIRONMENT', 'this kernel mounts no files') },
       unmount: async () => {},
@@ -79,6 +80,7 @@ suite('the self-test', () => {
   /** Mounts files of the test's choice instead of the layer. */
   const pretender = (name: MountDriver['name'], files: Readonly<Record<string, string>>): MountDriver => ({
     name,
+    imageForm: null,
     fileName: () => `${name}.data`,
     mount: async (_layer, target) => { for (const [path, content] of Object.entries(files)) writeFileSync(join(target, path), content) },
     unmount: async () => {},

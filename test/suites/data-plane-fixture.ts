@@ -11,7 +11,7 @@ import { gzipSync } from 'node:zlib'
 import { silentLog } from '../../src/base/log.ts'
 import { DataPlane } from '../../src/mount/data-plane.ts'
 import { NativeProgram } from '../../src/mount/native-program.ts'
-import { encodeTable, type TableChunk } from '../../src/mount/table.ts'
+import { encodeTable, type TableChunk } from '../../src/layer/chunk-table.ts'
 
 export const dataPlaneSkipReason = whyNot()
 

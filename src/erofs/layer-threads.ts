@@ -1,0 +1,53 @@
+// The threads that turn TOCs into indexes and indexes into EROFS images. Warmed when the daemon starts: code that never ran
+// takes three times as long, and a container waits for it.
+import type { ResourceLimits } from 'node:worker_threads'
+import { messageOf } from '../base/errors.ts'
+import { LAYER_THREADS, LAYER_THREAD_HEAP_MIB, LAYER_WARM_ROUNDS } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import { ThreadPool } from '../base/thread-pool.ts'
+import type { Toc } from '../layer/estargz.ts'
+import type { LayerIndex } from '../layer/layer-index.ts'
+import { hasImplied, type IndexBuffers, PackedIndex, recordOf } from '../layer/packed-index.ts'
+import type { ErofsOptions } from './build-erofs.ts'
+import type { LayerTask } from './layer-tasks.ts'
+
+const ENTRY = new URL('./layer-tasks.ts', import.meta.url)
+
+export class LayerThreads {
+  readonly #pool: ThreadPool
+
+  constructor (limits: ResourceLimits = { maxOldGenerationSizeMb: LAYER_THREAD_HEAP_MIB }) {
+    this.#pool = new ThreadPool({ entry: ENTRY, threads: LAYER_THREADS, limits })
+  }
+
+  /** @throws as indexToc, packIndex and ThreadPool.run */
+  readonly index = async ({ json, tocOffset, tocDigest }: Toc, signal?: AbortSignal): Promise<LayerIndex> => {
+    const copy = new Uint8Array(json) // nobody here has it, so nobody here can change it
+    const task: LayerTask = { kind: 'toc', json: copy, tocOffset, tocDigest }
+    return new PackedIndex(await this.#pool.run<IndexBuffers>({ message: task, transfer: [copy.buffer], what: `TOC ${tocDigest}` }, { signal }))
+  }
+
+  /** The EROFS metadata image; `lowers` nearest first. @throws as resolveImplied, buildErofs and ThreadPool.run */
+  readonly image = async (index: LayerIndex, lowers: readonly LayerIndex[], options: ErofsOptions): Promise<Uint8Array> => {
+    const task: LayerTask = { kind: 'image', record: recordOf(index), lowers: hasImplied(index) ? lowers.map(recordOf) : [], options }
+    return await this.#pool.run<Uint8Array>({ message: task, transfer: [], what: 'EROFS image' })
+  }
+
+  /** Goes on behind everything that is asked for meanwhile. Never throws. */
+  async warm (log: Log): Promise<void> {
+    const message: LayerTask = { kind: 'warm' }
+    try {
+      const rounds = Array.from({ length: LAYER_THREADS * LAYER_WARM_ROUNDS }, async () => {
+        await this.#pool.run({ message, transfer: [], what: 'warming' }, { priority: 'background' })
+      })
+      await Promise.all(rounds)
+      log.debug({}, 'layer threads are warm')
+    } catch (error) {
+      log.debug({ error: messageOf(error) }, 'layer threads are not warm')
+    }
+  }
+
+  async close (): Promise<void> {
+    await this.#pool.close()
+  }
+}
