@@ -2,7 +2,7 @@
 import { run } from './run.ts'
 
 /** Not part of the image: what mmdebstrap had mounted or downloaded, what runc mounts. */
-const NOT_IN_IMAGE = /^\.\/(proc|sys|dev|run|tmp|var\/cache\/apt\/archives|var\/lib\/apt\/lists)\//
+const NOT_IN_IMAGE = /^\.\/(proc|sys|dev|run|tmp|var\/cache\/apt|var\/lib\/apt\/lists)\//
 export const HASH_ALL = "find . -xdev -type f ! -path './proc/*' ! -path './sys/*' ! -path './dev/*' ! -path './run/*' -print0 | xargs -0 sha256sum"
 
 export async function hashesOfTree (rootfs: string): Promise<Map<string, string>> {

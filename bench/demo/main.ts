@@ -6,20 +6,17 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startPacingProxy } from '../pacing-proxy.ts'
 import { measureFullPull } from './baseline.ts'
-import { buildDemoImage } from './build-image.ts'
+import { buildDemoImage, PROGRAM } from './build-image.ts'
 import { Cleanup } from './cleanup.ts'
 import { differences, HASH_ALL, hashesOfTree, parseHashes } from './compare.ts'
-import { startContainerd } from './containerd.ts'
+import { startGateway, startNode } from './node.ts'
 import { recordPrefetchList } from './prefetch-list.ts'
-import { COMMAND, product, startService } from './product.ts'
-import { run } from './run.ts'
+import { product } from './product.ts'
 
 const RTT_MS = 20
 const BYTES_PER_SECOND = 10e6
-const PROGRAM = ['/usr/bin/python3', '/app/main.py']
 
 interface Published { readonly cid: string, readonly reference: string, readonly manifestDigest: string }
-interface Pulled { readonly name: string }
 interface Status {
   readonly driver: string
   readonly totals: { readonly readBytes: number }
@@ -70,33 +67,15 @@ try {
 }
 
 async function runLazily (published: Published) {
-  const gateway = await startService(['gateway', '--car', join(folder, 'image.car'), '--listen', '127.0.0.1:0'], join(folder, 'gateway'),
-    async (stdout) => /http:\/\//.test(stdout))
-  cleanup.add('stop the gateway', async () => { await gateway.stop() })
-  const target = /http:\/\/[^\s"]+/.exec(await gateway.stdout())?.[0] ?? ''
+  const target = await startGateway([join(folder, 'image.car')], join(folder, 'gateway'), cleanup)
   const proxy = await startPacingProxy({ target, rttMs: RTT_MS, bytesPerSecond: BYTES_PER_SECOND })
   cleanup.add('stop the proxy', async () => { await proxy.close() })
-
-  const config = join(folder, 'config.toml')
-  const state = join(folder, 'state')
-  await writeFile(config, [
-    `root = "${join(folder, 'root')}"`, `state = "${state}"`,
-    '[containerd]', `address = "${join(folder, 'lazy', 'containerd.sock')}"`,
-    '[[source]]', 'type = "gateway"', `url = "${proxy.url}"`, ''
-  ].join('\n'))
-  const daemon = await startService(['serve', '--config', config], join(folder, 'serve'),
-    async () => (await run(COMMAND, ['status', '--config', config], { mayFail: true })).code === 0)
-  cleanup.add('stop the daemon and unmount', async () => {
-    await daemon.stop()
-    await run(COMMAND, ['serve', '--stop', '--config', config], { mayFail: true })
-  })
-  const containerd = await startContainerd(join(folder, 'lazy'), join(state, 'snapshotter.sock'))
-  cleanup.add('stop containerd', async () => { await containerd.stop() })
+  const { config, containerd, pull } = await startNode(join(folder, 'lazy'), proxy.url, cleanup)
 
   const status = async (): Promise<Status> => await product<Status>(['status', '--config', config])
   const start = async (id: string): Promise<number> => {
     let first = 0
-    await containerd.ctr(['run', '--rm', '--snapshotter', 'ipfs', pulled.name, id, ...PROGRAM], {
+    await containerd.ctr(['run', '--rm', '--snapshotter', 'ipfs', name, id, ...PROGRAM], {
       onStdout: () => { if (first === 0) { first = performance.now(); seen = { bytes: proxy.bytes(), requests: proxy.requests() } } }
     })
     return first
@@ -105,7 +84,7 @@ async function runLazily (published: Published) {
   say(`pulling ${published.reference} through the slow line`)
   proxy.reset()
   const began = performance.now()
-  const pulled = await product<Pulled>(['pull', published.reference, '--config', config])
+  const name = await pull(published.reference)
   const pulledMs = performance.now() - began
   const lazyMs = Math.round(await start('cold') - began)
   const { bytes: bytesFetched, requests } = seen
@@ -113,7 +92,7 @@ async function runLazily (published: Published) {
   say(`pulled in ${Math.round(pulledMs)} ms, first line after ${lazyMs} ms (driver ${before.driver})`)
   const again = performance.now()
   const warmMs = Math.round(await start('warm') - again)
-  return { lazyMs, warmMs, bytesFetched, requests, bytesTouched: before.totals.readBytes, containerd, status, name: pulled.name }
+  return { lazyMs, warmMs, bytesFetched, requests, bytesTouched: before.totals.readBytes, containerd, status, name }
 }
 
 async function compareUnderKill (rootfs: string, lazy: Awaited<ReturnType<typeof runLazily>>) {

@@ -21,6 +21,6 @@ export async function startService (args: readonly string[], name: string, ready
   return { stdout, stop: async () => { await stop(child) }, pid: child.pid ?? 0 }
 }
 
-export async function product<Result> (args: readonly string[]): Promise<Result> {
-  return JSON.parse((await run(COMMAND, [...args, '--json'], { timeoutMs: 1_800_000 })).stdout) as Result
+export async function product<Result> (args: readonly string[], options: { readonly signal?: AbortSignal | undefined } = {}): Promise<Result> {
+  return JSON.parse((await run(COMMAND, [...args, '--json'], { timeoutMs: 1_800_000, ...options })).stdout) as Result
 }

@@ -10,7 +10,7 @@ export async function run (command: string, args: readonly string[], options: {
   /** Return instead of throwing when the exit code is not 0. */
   readonly mayFail?: boolean
   /** Ends the program. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Sees stdout as it comes. */
   readonly onStdout?: (text: string) => void
 } = {}): Promise<Finished> {

@@ -15,24 +15,24 @@ const CORNER_LINKS = ['20ms-10MB', '20ms-100MB']
 export const RECIPES: readonly Recipe[] = [
   {
     name: 'python',
-    version: '3',
+    version: '4',
     about: 'Debian python3 and numpy, with a compiler as such images have it; import numpy and print',
     program: ['/usr/bin/python3', '-B', '/app/main.py'],
-    build: async (folder) => await buildDebianTars(folder, ['python3', 'python3-numpy', 'gcc'], { 'app/main.py': PYTHON })
+    build: async (folder) => (await buildDebianTars(folder, ['python3', 'python3-numpy', 'gcc'], { 'app/main.py': PYTHON })).tars
   },
   {
     name: 'node',
-    version: '1',
+    version: '2',
     about: 'Debian nodejs; require lodash and semver, and print',
     program: ['/usr/bin/node', '/app/main.js'],
-    build: async (folder) => await buildDebianTars(folder, ['nodejs', 'node-lodash', 'node-semver'], { 'app/main.js': NODE })
+    build: async (folder) => (await buildDebianTars(folder, ['nodejs', 'node-lodash', 'node-semver'], { 'app/main.js': NODE })).tars
   },
   {
     name: 'nginx',
-    version: '1',
+    version: '2',
     about: 'Debian nginx; ready when its sockets are open',
     program: ['/bin/sh', '-c', 'nginx && echo ready && nginx -s stop'],
-    build: async (folder) => await buildDebianTars(folder, ['nginx-light'], { 'app/index.html': 'hello\n' })
+    build: async (folder) => (await buildDebianTars(folder, ['nginx-light'], { 'app/index.html': 'hello\n' })).tars
   },
   {
     name: 'files100k',

@@ -20,8 +20,15 @@ const CLEAN = 'find "$1"/var/log -type f -delete; ' +
 const COMPILE = 'if [ -x "$1/usr/bin/python3" ]; then find "$1"/usr/lib/python3* -name "*.pyc" -delete; ' +
   'chroot "$1" env -u SOURCE_DATE_EPOCH python3 -m compileall -q /usr/lib/python3 /usr/lib/python3.* >/dev/null 2>&1 || true; fi'
 
+export interface DebianTars {
+  /** The tree that the layers make together. */
+  readonly rootfs: string
+  /** One per layer, lowest first. */
+  readonly tars: readonly string[]
+}
+
 /** Needs root, mmdebstrap and GNU tar. `application`: path in the image → content. */
-export async function buildDebianTars (folder: string, packages: readonly string[], application: Readonly<Record<string, string>>): Promise<string[]> {
+export async function buildDebianTars (folder: string, packages: readonly string[], application: Readonly<Record<string, string>>): Promise<DebianTars> {
   const rootfs = join(folder, 'rootfs')
   const before = join(folder, 'before.list')
   const passing = PASSING.map((path) => `--exclude='${path}'`).join(' ')
@@ -37,7 +44,7 @@ export async function buildDebianTars (folder: string, packages: readonly string
     await writeFile(join(rootfs, path), content)
   }
   await tar('-C rootfs -cf 2.tar app')
-  return ['0.tar', '1.tar', '2.tar'].map((name) => join(folder, name))
+  return { rootfs, tars: ['0.tar', '1.tar', '2.tar'].map((name) => join(folder, name)) }
 }
 
 /** Only what the named package holds, nothing installed: a tree of a few megabytes. */
@@ -47,8 +54,8 @@ export async function extractPackage (rootfs: string, name: string): Promise<voi
 
 /** One line per entry (type, mode, owner, size, mtime, link, path), to see what the package installation changed. */
 function listing (folder: string): string {
-  const transient = "! -path '*/proc/*' ! -path '*/sys/*' ! -path '*/run/*'"
-  return `find ${folder} -xdev -mindepth 1 ${transient} -printf '%y %m %U:%G %s %T@ %l\\t./%P\\n' | LC_ALL=C sort -t "$(printf '\\t')" -k2`
+  const transient = ['proc', 'sys', 'run'].map((name) => `! -path '${folder}/${name}/*'`)
+  return `find ${folder} -xdev -mindepth 1 ${transient.join(' ')} -printf '%y %m %U:%G %s %T@ %l\\t./%P\\n' | LC_ALL=C sort -t "$(printf '\\t')" -k2`
 }
 
 /** What is new or changed goes into the second layer; what is gone becomes a whiteout in it (image-spec layer.md). */

@@ -10,7 +10,7 @@ export interface Recipe {
   /** Measured over these links unless others are named; absent: over all. The whole default run is to stay below an hour. */
   readonly links?: readonly string[]
   /** Writes the tree to `folder`/rootfs and the tars beside it; returns the tars, lowest layer first. */
-  readonly build: (folder: string) => Promise<string[]>
+  readonly build: (folder: string) => Promise<readonly string[]>
 }
 
 /** The build's own moment, so that digests do not depend on when an image was built. */

@@ -1,17 +1,11 @@
-// A node under load: our gateway with the CARs, our daemon, a private containerd.
-import { mkdir, writeFile } from 'node:fs/promises'
+// A node under load: what the soak asks of it between its reads.
 import { join } from 'node:path'
 import type { Cleanup } from '../demo/cleanup.ts'
-import { startContainerd } from '../demo/containerd.ts'
-import { COMMAND, product, startService } from '../demo/product.ts'
-import { run } from '../demo/run.ts'
+import { type BenchNode, startGateway, startNode } from '../demo/node.ts'
+import { product } from '../demo/product.ts'
 
-export interface LoadedNode {
-  readonly state: string
-  readonly daemonPid: number
+export interface LoadedNode extends BenchNode {
   readonly status: () => Promise<Status>
-  /** Returns the image's name in containerd. */
-  readonly pull: (reference: string) => Promise<string>
   /** Removes the image and waits until its snapshots are gone, mounts and all. */
   readonly remove: (name: string) => Promise<void>
 }
@@ -22,30 +16,11 @@ export interface Status {
   readonly worker: { readonly pid: number, readonly restarts: number, readonly violations: number }
 }
 
-export async function startNode (folder: string, cars: readonly string[], cleanup: Cleanup): Promise<LoadedNode> {
-  await mkdir(folder, { recursive: true })
-  const gateway = await startService(['gateway', ...cars.flatMap((car) => ['--car', car]), '--listen', '127.0.0.1:0'], join(folder, 'gateway'),
-    async (stdout) => /http:\/\//.test(stdout))
-  cleanup.add('stop the gateway', async () => { await gateway.stop() })
-  const url = /http:\/\/[^\s"]+/.exec(await gateway.stdout())?.[0] ?? ''
-  const config = join(folder, 'config.toml')
-  const state = join(folder, 'state')
-  await writeFile(config, [
-    `root = "${join(folder, 'root')}"`, `state = "${state}"`,
-    '[containerd]', `address = "${join(folder, 'containerd', 'containerd.sock')}"`,
-    '[[source]]', 'type = "gateway"', `url = "${url}"`, ''
-  ].join('\n'))
-  cleanup.add('unmount', async () => { await run(COMMAND, ['serve', '--stop', '--config', config], { mayFail: true, timeoutMs: 60_000 }) })
-  const daemon = await startService(['serve', '--config', config], join(folder, 'serve'),
-    async () => (await run(COMMAND, ['status', '--config', config], { mayFail: true })).code === 0)
-  cleanup.add('stop the daemon', async () => { await daemon.stop() })
-  const containerd = await startContainerd(join(folder, 'containerd'), join(state, 'snapshotter.sock'))
-  cleanup.add('stop containerd', async () => { await containerd.stop() })
+export async function startLoadedNode (folder: string, cars: readonly string[], cleanup: Cleanup): Promise<LoadedNode> {
+  const node = await startNode(folder, await startGateway(cars, join(folder, 'gateway'), cleanup), cleanup)
   return {
-    state,
-    daemonPid: daemon.pid,
-    status: async () => await product<Status>(['status', '--config', config]),
-    pull: async (reference) => (await product<{ name: string }>(['pull', reference, '--config', config])).name,
-    remove: async (name) => { await containerd.ctr(['images', 'rm', '--sync', name]) }
+    ...node,
+    status: async () => await product<Status>(['status', '--config', node.config]),
+    remove: async (name) => { await node.containerd.ctr(['images', 'rm', '--sync', name]) }
   }
 }

@@ -11,7 +11,7 @@ import type { BenchContext, Part, PartResult } from '../part.ts'
 import type { Table } from '../table.ts'
 import { steadyTree, type SteadyTree } from '../steady/tree.ts'
 import { buildMeasure, runWorkloads } from '../steady/workloads.ts'
-import { type LoadedNode, startNode } from './node.ts'
+import { type LoadedNode, startLoadedNode } from './node.ts'
 import { type Held, heldBy } from './processes.ts'
 import { growth, slopePerHour } from './slope.ts'
 
@@ -40,7 +40,7 @@ async function runSoak ({ cache, scratch, cleanup, signal, say }: BenchContext):
   const recipe = RECIPES.find(({ name }) => name === CYCLED)
   if (recipe === undefined) throw new Error(`there is no recipe ${CYCLED}`)
   const cycled = await published(cache, await storedImage(cache, recipe, say), [], say)
-  const node = await startNode(folder, [tree.car, cycled.car], cleanup)
+  const node = await startLoadedNode(folder, [tree.car, cycled.car], cleanup)
   const measure = await buildMeasure(folder)
   await node.pull(tree.reference)
   const root = await lazyMount(node.state)

@@ -16,7 +16,7 @@ import { NativeProgram } from '../../src/mount/native-program.ts'
 import { Supplier } from '../../src/mount/supply.ts'
 import { parseReference } from '../../src/oci/reference.ts'
 import type { Cleanup } from '../demo/cleanup.ts'
-import { startService } from '../demo/product.ts'
+import { startGateway } from '../demo/node.ts'
 import type { SteadyTree } from './tree.ts'
 
 const GATEWAY_PATIENCE_MS = 10_000
@@ -47,10 +47,7 @@ export class LazyPlane {
 
   static async start (folder: string, tree: SteadyTree, cleanup: Cleanup): Promise<LazyPlane> {
     await mkdir(folder, { recursive: true })
-    const gateway = await startService(['gateway', '--car', tree.car, '--listen', '127.0.0.1:0'], join(folder, 'gateway'),
-      async (stdout) => /http:\/\//.test(stdout))
-    cleanup.add('stop the gateway', async () => { await gateway.stop() })
-    const url = /http:\/\/[^\s"]+/.exec(await gateway.stdout())?.[0] ?? ''
+    const url = await startGateway([tree.car], join(folder, 'gateway'), cleanup)
     const sources = sourcesAt(url)
     const plan = await resolveImage(parseReference(tree.reference), { blocks: sources.configured })
     const store = new LayerStore({ root: folder, seal: new Seal(Buffer.alloc(32)), log: silentLog })

@@ -35,9 +35,8 @@ export async function steadyTree (cache: string, say: (text: string) => void): P
   const folder = join(cache, 'trees', `${NAME}-${VERSION}`)
   await once(folder, async (building) => {
     say(`building the tree for steady state from ${PACKAGES.join(', ')}`)
-    const tars = await buildDebianTars(building, PACKAGES, { 'app/none': '' })
+    const { rootfs, tars } = await buildDebianTars(building, PACKAGES, { 'app/none': '' })
     for (const tar of tars) await rm(tar)
-    const rootfs = join(building, 'rootfs')
     await run('sh', ['-c', 'rm -rf dev/* proc/* sys/* run/* tmp/* var/cache/apt/* var/lib/apt/lists/*'], { cwd: rootfs })
     const tar = join(building, 'all.tar')
     await run('tar', ['-C', rootfs, ...TAR_OPTIONS, '-cf', tar, '.'], { timeoutMs: 300_000 })
