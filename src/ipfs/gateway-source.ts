@@ -158,7 +158,7 @@ export class GatewaySource implements BlockSource {
   }
 
   async #attempt (attempts: Attempt[], waits: FetchWaits, wants: WantList, work: () => Promise<void>): Promise<Outcome> {
-    return await this.#inSlot(waits, async () => {
+    return await this.#inSlot({ ...waits, of: wants.target?.root.toString() }, async () => {
       if (wants.size === 0) return 'done'
       const started = this.#clock.monotonicMs()
       const record = (failure: SnapshotterError, transient: boolean): void => {
@@ -198,7 +198,8 @@ export class GatewaySource implements BlockSource {
     return 'failed'
   }
 
-  async #inSlot<Result> (waits: FetchWaits, work: () => Promise<Result>): Promise<Result> {
+  /** Files take turns: the many requests of one do not hold up the next one of another. */
+  async #inSlot<Result> (waits: FetchWaits & { readonly of: string | undefined }, work: () => Promise<Result>): Promise<Result> {
     const started = this.#traffic.queued(waits.priority)
     const inTurn = async (): Promise<Result> => {
       started()

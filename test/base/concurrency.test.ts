@@ -39,6 +39,27 @@ test('foreground work overtakes background work that waits', async () => {
   expect(order).toEqual(['foreground', 'background'])
 })
 
+test('work for several things takes turns, in order for each, and who gives up loses only its own turn', async () => {
+  const semaphore = new Semaphore(1)
+  const order: string[] = []
+  const abort = new AbortController()
+  const { promise: gate, resolve: open } = Promise.withResolvers<undefined>()
+  const queue = async (of: string, name: string, signal?: AbortSignal): Promise<void> => {
+    await semaphore.run(async () => { order.push(name) }, { of, signal })
+  }
+
+  const all = [
+    semaphore.run(async () => { await gate }, { of: 'a' }),
+    ...['a1', 'a2', 'a3', 'a4'].map(async (name) => { await queue('a', name) }),
+    queue('b', 'b1', abort.signal).catch(() => {}), queue('b', 'b2'), queue('c', 'c1')
+  ]
+  abort.abort(new Error('enough'))
+  open(undefined)
+  await Promise.all(all)
+
+  expect(order).toEqual(['a1', 'b2', 'c1', 'a2', 'a3', 'a4'])
+})
+
 test('an abort while waiting takes no slot', async () => {
   const semaphore = new Semaphore(1)
   const abort = new AbortController()
