@@ -2,7 +2,6 @@
 import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asCall } from '../base/call-id.ts'
-import { systemClock } from '../base/clock.ts'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { PACE_BEAT_MS, STOP_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
@@ -81,8 +80,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
       root: config.root,
       layers: lazyLayers({ book, mounts, opener, sources, seal, proofs, proveFirst: config.prove === 'before-commit' }),
       settle: async (directory) => { await mounting.native.sync(directory) },
-      log,
-      clock: systemClock
+      log
     })
     trust.act({ book, mounts }, proofs, snapshotters)
     signal?.throwIfAborted()
