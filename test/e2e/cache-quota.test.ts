@@ -1,21 +1,21 @@
 // The cache keeps to its quota while containers read more than fits, and every byte that they read is right; with a disk
 // that is full or read-only reads come from the network, slower, never wrong and never an error.
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, expect } from '@jest/globals'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { execute } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { publish, type Published, Scene, type SceneOptions, shelf, whyNot } from './harness.ts'
+import { publish, type Published, Scene, type SceneOptions, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 
 const MIB = 1 << 20
 const FILES = 24
 const QUOTA = 8 * MIB
 const ROUNDS = 3
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let image: ProgramImage
 let published: Published
 let gateway: GatedGateway
@@ -25,16 +25,15 @@ let all: string[]
 let most = 0
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(folder, [randomFiles(FILES, MIB)])
   all = [...image.hashes.keys()]
   published = await publish(image.layout, join(folder, 'image.car'))
   gateway = await GatedGateway.over(published.car)
 }, PREPARE_MS)
-afterEach(async () => { if (whyNot === null) await scene.end() }, PREPARE_MS)
+afterEach(async () => { await scene.end() }, PREPARE_MS)
 afterAll(async () => {
-  if (whyNot === null) await gateway.close()
+  await gateway.close()
   rmSync(folder, { recursive: true, force: true })
 })
 

@@ -1,7 +1,7 @@
 // Power may fail at any moment: root and state are copied, or cut off, while snapshots are made and removed, images pulled and
 // removed, files read, chunks evicted and layers proven; a node that starts from what is left must keep every promise that was
 // answered, believe nothing half written and leave nothing lying about. DURABILITY_MOMENTS asks for more moments of each kind.
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, expect } from '@jest/globals'
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { basename, join } from 'node:path'
@@ -10,10 +10,11 @@ import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { snapshotsClient } from '../suites/snapshots-client.ts'
 import { until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { PLUGIN, publish, Scene, shelf, whyNot } from './harness.ts'
+import { PLUGIN, publish, Scene, shelf } from './harness.ts'
 import { LossyDisk } from './lossy-disk.ts'
 import { type LoadImage, NodeLoad, type Promised, socketOf } from './node-load.ts'
 import { programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 import { LEDGER_PLUGIN, type SnapshotLedger } from './snapshot-ledger.ts'
 import { kill, lives } from './traces.ts'
 
@@ -23,14 +24,12 @@ const MIB = 1 << 20
 const FILES = 6
 const REF = 'containerd.io/snapshot.ref'
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 const program = join(folder, 'a', 'layer-base', 'bin', 'e2e')
 
 let images: LoadImage[]
 let gateway: GatedGateway
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   const published = await Promise.all(['a', 'b', 'c'].map(async (letter) => {
     const files = Object.fromEntries(Object.entries(randomFiles(FILES, MIB)).map(([path, bytes]) => [`/${letter}/${basename(path)}`, bytes]))
@@ -42,7 +41,7 @@ beforeAll(async () => {
   gateway = await GatedGateway.over(...published.map(({ car }) => car))
 }, PREPARE_MS)
 afterAll(async () => {
-  if (whyNot === null) await gateway.close()
+  await gateway.close()
   rmSync(folder, { recursive: true, force: true })
 })
 

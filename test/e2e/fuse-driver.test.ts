@@ -1,25 +1,24 @@
 // The driver fuse under a running container: an orderly restart of `serve` is not noticed; a killed tree server ends its reads
 // with an error, never with wrong bytes, and the next `serve` mounts everything anew; `--stop` leaves nothing.
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from '@jest/globals'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 import { kill, lives } from './traces.ts'
 
 const FILES = 24 // more than Node's thread pool has threads, and than libfuse keeps
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let image: ProgramImage
 let published: Published
 let gateway: GatedGateway
 let scene: Scene
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(folder, [randomFiles(FILES, 300_000), { '/etc/upper': 'from the upper layer\n' }])
   published = await publish(image.layout, join(folder, 'image.car'))
@@ -27,12 +26,10 @@ beforeAll(async () => {
 afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
 
 beforeEach(async () => {
-  if (whyNot !== null) return
   gateway = await GatedGateway.over(published.car)
   scene = await Scene.start({ sources: [gateway.url], driver: 'fuse' })
 }, PREPARE_MS)
 afterEach(async () => {
-  if (whyNot !== null) return
   await gateway.close()
   await scene.end()
 }, PREPARE_MS)

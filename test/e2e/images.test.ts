@@ -1,14 +1,15 @@
 // Every fixture image that we can read, in every form we publish it in, with each driver, through containerd: the whole
 // merged tree against the truth that containerd's own overlayfs snapshotter gave.
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect } from '@jest/globals'
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { type CompareOptions, compareTrees, readTruth, type Tree } from '../suites/tree-compare.ts'
 import { dumpTree } from '../suites/tree-dump.ts'
 import { command } from './command.ts'
-import { publish, type Published, Scene, shelf, startGateway, whyNot } from './harness.ts'
+import { publish, type Published, Scene, shelf, startGateway } from './harness.ts'
 import type { Service } from './command.ts'
+import { run } from './run.ts'
 
 const FIXTURES = join(import.meta.dirname, '..', 'fixtures')
 const READABLE = [
@@ -38,7 +39,6 @@ let truth: Tree
 let url = ''
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   mkdirSync(folder)
   truth = await readTruth(join(FIXTURES, 'truth', 'merged.json'))
@@ -68,13 +68,12 @@ async function compareMounted (scene: Scene, reference: string, options: Compare
   }
 }
 
-const run = whyNot === null ? test : test.skip
 
 describe.each(['erofs', 'erofs-loop', 'fuse'] as const)('with the driver %s', (driver) => {
   let scene: Scene
 
-  beforeAll(async () => { if (whyNot === null) scene = await Scene.start({ sources: [url], driver }) }, PREPARE_MS)
-  afterAll(async () => { if (whyNot === null) await scene.end() }, PREPARE_MS)
+  beforeAll(async () => { scene = await Scene.start({ sources: [url], driver }) }, PREPARE_MS)
+  afterAll(async () => { await scene.end() }, PREPARE_MS)
 
   const cases = FORMATS.flatMap((format) => READABLE.map((name) => [name, format] as const))
   run.each(cases)('%s published with --format %s has the tree of the truth', async (name, format) => {

@@ -1,15 +1,15 @@
 // An image comes, is collected around, is shared, goes and comes again; `status` and `doctor` say what a user may rely on.
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, expect } from '@jest/globals'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { command, commandJson } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let image: ProgramImage
 let published: Published
 let gateway: GatedGateway
@@ -18,7 +18,6 @@ let scene: Scene
 let all: string[]
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(folder, [randomFiles(4, 1 << 20), { '/etc/upper': 'from the upper layer\n' }])
   all = [...image.hashes.keys()]
@@ -28,7 +27,6 @@ beforeAll(async () => {
   scene = await Scene.start({ sources: [gateway.url] })
 }, PREPARE_MS)
 afterEach(async () => {
-  if (whyNot !== null) return
   for (const namespace of ['default', 'first', 'second']) {
     for (const name of await imagesIn(namespace)) await scene.removeImage(name, namespace)
     expect(await scene.snapshots(namespace)).toEqual([])
@@ -36,10 +34,8 @@ afterEach(async () => {
   await scene.noLayerMounts()
 })
 afterAll(async () => {
-  if (whyNot === null) {
-    await scene.end()
-    await gateway.close()
-  }
+  await scene.end()
+  await gateway.close()
   rmSync(folder, { recursive: true, force: true })
 }, PREPARE_MS)
 

@@ -1,6 +1,6 @@
 // Node is not on the way of a cached read: it may be killed, and strace sees it do nothing. Reads that need the network
 // wait for the next `serve` and end well.
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, expect } from '@jest/globals'
 import { spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,12 +8,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { execute, until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { type Pulled, publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, type Pulled, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 
 const BYTES = 1 << 20
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 const hasStrace = (process.env['PATH'] ?? '').split(':').some((directory) => existsSync(join(directory, 'strace')))
 if (!hasStrace) process.stderr.write('the test that traces Node is skipped: no strace\n')
 
@@ -27,7 +27,6 @@ let cached: string[]
 let uncached: string[]
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(folder, [randomFiles(8, BYTES)])
   published = await publish(image.layout, join(folder, 'image.car'))
@@ -42,10 +41,8 @@ beforeAll(async () => {
 }, PREPARE_MS)
 
 afterAll(async () => {
-  if (whyNot === null) {
-    await gateway.close()
-    await scene.end()
-  }
+  await gateway.close()
+  await scene.end()
   rmSync(folder, { recursive: true, force: true })
 }, PREPARE_MS)
 

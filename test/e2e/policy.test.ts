@@ -1,6 +1,6 @@
 // `kill` in [read]: containers whose layer lied or cannot be read are stopped within seconds, each with a line in the log, in
 // whatever namespace; those of other images go on.
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, expect } from '@jest/globals'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { CID } from 'multiformats/cid'
@@ -9,12 +9,12 @@ import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { servedFrom, withAlteredBlob } from './altered-image.ts'
 import { until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 
 const MIB = 1 << 20
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let image: ProgramImage
 let bystander: ProgramImage
 let published: Published
@@ -25,7 +25,6 @@ let scene: Scene
 let all: string[]
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(join(folder, 'image'), [randomFiles(6, 4 * MIB)])
   bystander = programImage(join(folder, 'bystander'), [randomFiles(3, MIB)])
@@ -37,12 +36,11 @@ beforeAll(async () => {
   gateway = await GatedGateway.start(servedFrom(memory))
 }, PREPARE_MS)
 afterEach(async () => {
-  if (whyNot !== null) return
   gateway.release()
   await scene.end()
 }, PREPARE_MS)
 afterAll(async () => {
-  if (whyNot === null) await gateway.close()
+  await gateway.close()
   rmSync(folder, { recursive: true, force: true })
 })
 

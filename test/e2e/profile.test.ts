@@ -1,15 +1,15 @@
 // A run is recorded, the image published with what it opened in front, and the same run needs nothing else on another node.
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, expect } from '@jest/globals'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { command, type Outcome, until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 const READ = ['/data/3', '/data/17', '/etc/upper']
 const PROGRAM = ['/bin/e2e', 'sha', ...READ]
 let image: ProgramImage
@@ -19,7 +19,6 @@ let scene: Scene
 let name: string
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(folder, [randomFiles(24, 400_000), { '/etc/upper': 'from the upper layer\n', '/etc/passwd': 'root:x:0:0::/:/bin/e2e\n' }])
   published = await publish(image.layout, join(folder, 'image.car'))
@@ -28,11 +27,9 @@ beforeAll(async () => {
   name = (await scene.pull(published.reference)).name
 }, PREPARE_MS)
 afterAll(async () => {
-  if (whyNot === null) {
-    await scene.removeImage(name)
-    await scene.end()
-    await gateway.close()
-  }
+  await scene.removeImage(name)
+  await scene.end()
+  await gateway.close()
   rmSync(folder, { recursive: true, force: true })
 }, PREPARE_MS)
 

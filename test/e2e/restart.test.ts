@@ -1,6 +1,6 @@
 // What a restart keeps: after SIGKILL of everything, after a reboot, after an orderly stop of `serve`; and what `--stop`
 // leaves, which is nothing.
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals'
 import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,18 +9,17 @@ import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { wipe } from '../suites/mounts.ts'
 import { command, until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { type Pulled, publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, type Pulled, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 import { kill, lives } from './traces.ts'
 
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let image: ProgramImage
 let lazy: Published
 let plain: Published
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(folder, [randomFiles(4, 1 << 20), { '/etc/upper': 'from the upper layer\n' }])
   ;[lazy, plain] = await Promise.all([
@@ -41,7 +40,6 @@ describe.each([
   let unread: string[]
 
   beforeEach(async () => {
-    if (whyNot !== null) return
     const published = format === 'keep' ? plain : lazy
     gateway = await GatedGateway.over(published.car)
     leaves = published.layers.flatMap(({ cid }) => gateway.leavesOf(cid))
@@ -53,7 +51,6 @@ describe.each([
     expect(hashLines(await scene.run(pulled.name, '/bin/e2e', 'sha', ...read))).toEqual(image.expected(read))
   }, PREPARE_MS)
   afterEach(async () => {
-    if (whyNot !== null) return
     await scene.end()
     await gateway.close()
   }, PREPARE_MS)
@@ -100,12 +97,10 @@ describe('serve', () => {
   let scene: Scene
 
   beforeEach(async () => {
-    if (whyNot !== null) return
     gateway = await GatedGateway.over(lazy.car)
     scene = await Scene.start({ sources: [gateway.url] })
   }, PREPARE_MS)
   afterEach(async () => {
-    if (whyNot !== null) return
     await scene.end()
     await gateway.close()
   }, PREPARE_MS)

@@ -1,6 +1,6 @@
 // What an operator sees of a node at work: metrics, health, what waits and on what, one id from a call to the requests sent
 // for it; and a `serve` that is refused its places says so in one line and changes nothing.
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, expect } from '@jest/globals'
 import { spawn } from 'node:child_process'
 import { appendFileSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
@@ -9,11 +9,11 @@ import { join } from 'node:path'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { COMMAND, command, commandJson, execute, until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { type Pulled, publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, type Pulled, Scene, shelf } from './harness.ts'
 import { type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let image: ProgramImage
 let published: Published
 let gateway: GatedGateway
@@ -46,7 +46,6 @@ function lines (): Line[] {
 }
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(folder, [randomFiles(2, 1 << 20)])
   published = await publish(image.layout, join(folder, 'image.car'))
@@ -60,7 +59,6 @@ beforeAll(async () => {
   pulled = await scene.pull(published.reference)
 }, PREPARE_MS)
 afterAll(async () => {
-  if (whyNot !== null) return
   await scene.end()
   await gateway.close()
   rmSync(folder, { recursive: true, force: true })

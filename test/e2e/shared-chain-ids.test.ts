@@ -1,6 +1,6 @@
 // An image claims another one's diffIDs with files of its own. Its blocks match their CIDs, its TOCs match its own tars, and
 // containerd knows committed layers by chain ID alone: still the victim never runs a byte that is not its own.
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { CID } from 'multiformats/cid'
@@ -9,11 +9,11 @@ import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { claiming, servedFrom } from './altered-image.ts'
 import { until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { publish, type Published, Scene, type SceneOptions, shelf, whyNot } from './harness.ts'
+import { publish, type Published, Scene, type SceneOptions, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let victim: ProgramImage
 let published: Published
 let liar: string
@@ -24,7 +24,6 @@ let scene: Scene
 let all: string[]
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   victim = programImage(join(folder, 'victim'), [randomFiles(3, 1 << 20)])
   const other = programImage(join(folder, 'liar'), [randomFiles(3, 1 << 20)])
@@ -38,12 +37,11 @@ beforeAll(async () => {
   gateway = await GatedGateway.start(servedFrom(memory))
 }, PREPARE_MS)
 afterEach(async () => {
-  if (whyNot !== null) return
   gateway.release()
   await scene.end()
 }, PREPARE_MS)
 afterAll(async () => {
-  if (whyNot === null) await gateway.close()
+  await gateway.close()
   rmSync(folder, { recursive: true, force: true })
 })
 

@@ -1,17 +1,17 @@
 // A read that waits for the network belongs to whoever serves next: neither an orderly end of `serve` nor one that fails
 // to start may end it with an error.
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from '@jest/globals'
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { command, execute, until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { type Pulled, publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, type Pulled, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let image: ProgramImage
 let published: Published
 let gateway: GatedGateway
@@ -19,7 +19,6 @@ let scene: Scene
 let pulled: Pulled
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(folder, [randomFiles(2, 1 << 20)])
   published = await publish(image.layout, join(folder, 'image.car'))
@@ -27,13 +26,11 @@ beforeAll(async () => {
 afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
 
 beforeEach(async () => {
-  if (whyNot !== null) return
   gateway = await GatedGateway.over(published.car)
   scene = await Scene.start({ sources: [gateway.url], deadline: '60s' })
   pulled = await scene.pull(published.reference)
 }, PREPARE_MS)
 afterEach(async () => {
-  if (whyNot !== null) return
   await gateway.close()
   await scene.end()
 }, PREPARE_MS)

@@ -1,13 +1,14 @@
 // SIGKILL of the worker under a running container, and of Node: reads that wait go on, reads that hit go on, and nothing
 // that was fetched is fetched again.
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { publish, type Published, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
+import { run } from './run.ts'
 
 const FILES = 16
 const BYTES = 1 << 20 // as a leaf: each file needs leaves that no other needs
@@ -15,12 +16,10 @@ const WAITING_MIN = 8
 const KILLS = 4
 
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let image: ProgramImage
 let published: Published
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(folder, [randomFiles(FILES, BYTES)])
   published = await publish(image.layout, join(folder, 'image.car'))
@@ -33,13 +32,11 @@ describe.each(['erofs', 'erofs-loop', 'fuse'] as const)('with the driver %s', (d
   let leaves: string[]
 
   beforeEach(async () => {
-    if (whyNot !== null) return
     gateway = await GatedGateway.over(published.car)
     leaves = published.layers.flatMap(({ cid }) => gateway.leavesOf(cid))
     scene = await Scene.start({ sources: [gateway.url], driver, timeout: '60s', deadline: '60s' })
   }, PREPARE_MS)
   afterEach(async () => {
-    if (whyNot !== null) return
     await gateway.close()
     await scene.end()
   }, PREPARE_MS)
