@@ -71,7 +71,7 @@ function lineOf (value: unknown): Line {
   for (const key of ['event', 'result', 'error']) if (key in value && !isObject(value[key])) throw senseless(`a line whose ${key} is no object`)
   const { error } = value
   if (isObject(error) && (typeof error['code'] !== 'string' || typeof error['message'] !== 'string')) throw senseless('an error without code and message')
-  return value as Line
+  return value
 }
 
 function isObject (value: unknown): value is Record<string, unknown> {
