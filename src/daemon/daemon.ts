@@ -101,7 +101,6 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     })
     operator.started(parts)
     log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
-    void threads.warm(log)
   } catch (error) {
     await undo.disposeAsync()
     restored.resolve(undefined) // after the data plane was let go: see above
@@ -177,6 +176,7 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   const driver = await chooseDriver(config.driver, drivers, { state: config.state, dataPlane, native, files, log })
   const threads = new LayerThreads()
   undo.defer(async () => { await threads.close() })
+  void restored.then(async () => { await threads.warm(log) })
   const mounts = new LayerMounts({ driver, drivers, dataPlane, supplier, buildImage: threads.image, log })
   undo.defer(() => { mounts.leave() })
   let replaced = 0

@@ -2,7 +2,7 @@
 // takes three times as long, and a container waits for it.
 import type { ResourceLimits } from 'node:worker_threads'
 import { messageOf } from '../base/errors.ts'
-import { LAYER_THREADS, LAYER_THREAD_HEAP_MIB, LAYER_WARM_ROUNDS } from '../base/limits.ts'
+import { LAYER_THREAD_HEAP_MIB, LAYER_THREAD_YOUNG_MIB, LAYER_THREADS, LAYER_WARM_ROUNDS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { ThreadPool } from '../base/thread-pool.ts'
 import type { Toc } from '../layer/estargz.ts'
@@ -16,7 +16,7 @@ const ENTRY = new URL('./layer-tasks.ts', import.meta.url)
 export class LayerThreads {
   readonly #pool: ThreadPool
 
-  constructor (limits: ResourceLimits = { maxOldGenerationSizeMb: LAYER_THREAD_HEAP_MIB }) {
+  constructor (limits: ResourceLimits = { maxYoungGenerationSizeMb: LAYER_THREAD_YOUNG_MIB, maxOldGenerationSizeMb: LAYER_THREAD_HEAP_MIB }) {
     this.#pool = new ThreadPool({ entry: ENTRY, threads: LAYER_THREADS, limits })
   }
 
