@@ -178,6 +178,9 @@ run('a node whose disk lost power at any moment keeps what was promised, and onl
       load.ledger.adopt(there)
       violations += (await scene.status()).worker.violations
     }
+  } catch (error) {
+    problems.push(String(error))
+    await disk.powerOn() // otherwise all that is heard of is that the dead disk cannot be cleared up
   } finally {
     load.stopSoon()
     await scene.end()

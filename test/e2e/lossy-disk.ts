@@ -5,6 +5,9 @@ import { mkdirSync } from 'node:fs'
 import { mountsBelow } from '../suites/bind-layers.ts'
 import { until } from './command.ts'
 import { compiled } from './compiled.ts'
+import { loopsOn } from './traces.ts'
+
+const UNMOUNT_MS = 60_000
 
 const SOURCE = `
 #include <cstdint>
@@ -54,10 +57,11 @@ export class LossyDisk {
       try {
         execFileSync('umount', ['-n', this.folder], { stdio: 'pipe' })
       } catch (error) {
-        if (!String(error).includes('busy')) throw error
+        if (!/busy|not mounted/.test(String(error))) throw error
       }
-      return !mountsBelow(this.folder).includes(this.folder)
-    })
+      // Somebody's copy of our mounts may keep it alive: then it would be mounted again as dead as it is.
+      return !mountsBelow(this.folder).includes(this.folder) && loopsOn(this.#image).length === 0
+    }, UNMOUNT_MS)
   }
 
   #mount (): void {
