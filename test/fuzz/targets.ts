@@ -29,6 +29,7 @@ export const TARGETS: Readonly<Record<string, MakeTarget | undefined>> = {
   config: async () => (await documents()).makeConfig(),
   filters: async () => (await documents()).makeFilters(),
   'gateway-request': async () => (await documents()).makeGatewayRequest(),
+  'gateway-node': async () => (await ipfs()).makeGatewayNode(),
   grpc: async () => await (await wire()).makeGrpc(),
   'control-server': async () => await (await wire()).makeControlServer(),
   'control-client': async () => await (await wire()).makeControlClient(),

@@ -1,10 +1,13 @@
 // What comes from gateways and publishers: CAR streams and files, dag-pb nodes, UnixFS files and directories, sharded ones too.
 import type { FileHandle } from 'node:fs/promises'
 import { CarReader } from '@ipld/car'
+import * as dagCbor from '@ipld/dag-cbor'
+import * as dagJson from '@ipld/dag-json'
 import * as dagPb from '@ipld/dag-pb'
 import { UnixFS } from 'ipfs-unixfs'
 import { CID } from 'multiformats/cid'
 import { hasCode, isSnapshotterError } from '../../../src/base/errors.ts'
+import { childrenOf, readNode } from '../../../src/http/gateway-node.ts'
 import { keyOf } from '../../../src/ipfs/block-key.ts'
 import { CarParser } from '../../../src/ipfs/car-parser.ts'
 import { scanCar } from '../../../src/ipfs/car-scan.ts'
@@ -160,5 +163,41 @@ export function makeUnixfs (): Target {
         }
       }
     }
+  }
+}
+
+const CODECS = [0x55, CODE_DAG_PB, dagCbor.code, dagJson.code, 0x0200]
+
+/** Blocks that the gateway walks through, by the codec that the first byte chooses: links as the reference libraries find them. */
+export function makeGatewayNode (): Target {
+  const document = { a: [someCid, { b: nodeCid, c: null }], d: 'text', e: Buffer.of(1, 2), f: 1.5, g: -7 }
+  const block = (codec: number, bytes: Uint8Array): Buffer => Buffer.concat([Buffer.of(codec), bytes])
+  return {
+    seeds: [block(2, dagCbor.encode(document)), block(3, dagJson.encode(document)), ...nodeSeeds().map((bytes) => block(1, bytes)), block(0, Buffer.from('raw'))],
+    tokens: [Buffer.of(0xd8, 0x2a, 0x58, 0x25, 0), Buffer.of(0xa1, 0x61, 0x61), Buffer.of(0x82), Buffer.of(0x9b, 0xff, 0xff), Buffer.of(0xbf), Buffer.of(0xf6), '{"/":"', '"}', '{"/":{"bytes":', '[', ']',
+      '":', ...NODE_TOKENS.slice(0, 6)],
+    run: (input) => {
+      const bytes = input.subarray(1)
+      const cid = CID.createV1(CODECS[(input[0] ?? 0) % CODECS.length] ?? 0, rawCidOf(digestOf(bytes)).multihash)
+      const node = readNode(cid, bytes as unknown as Parameters<typeof readNode>[1])
+      if (node.kind === 'document') same('links', shown([...childrenOf(node)].map(String).sort()), shown(referenceLinks(cid.code, bytes) ?? [...childrenOf(node)].map(String).sort()))
+      else for (const child of childrenOf(node)) child.toString()
+    }
+  }
+}
+
+/** Null when the reference library refuses the document. */
+function referenceLinks (codec: number, bytes: Uint8Array): string[] | null {
+  const found: string[] = []
+  const collect = (value: unknown): void => {
+    const link = CID.asCID(value)
+    if (link !== null) found.push(link.toString())
+    else if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array)) for (const part of Object.values(value)) collect(part)
+  }
+  try {
+    collect(codec === dagCbor.code ? dagCbor.decode(bytes) : dagJson.decode(bytes))
+    return found.sort()
+  } catch {
+    return null
   }
 }
