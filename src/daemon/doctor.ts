@@ -1,16 +1,18 @@
 // `doctor`: looks at everything a node needs, says what is missing and what to do about it. Changes nothing.
-import { access, constants, readFile } from 'node:fs/promises'
+import { access, constants, readlink } from 'node:fs/promises'
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
-import { asSnapshotterError, messageOf } from '../base/errors.ts'
+import { asSnapshotterError, messageOf, systemCode } from '../base/errors.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { Config } from '../config/load.ts'
 import { ContainerdClient } from '../grpc/containerd-client.ts'
+import { requireFree } from '../grpc/server.ts'
 import { callControl } from '../http/control-client.ts'
 import { GatewayHttp } from '../ipfs/gateway-http.ts'
 import { NativeProgram } from '../mount/native-program.ts'
-import { clock, type NodeFacts, openFiles, runc, space, storage, thisNode } from './doctor-node.ts'
+import { clock, openFiles, runc, space, storage, thisNode } from './doctor-node.ts'
+import { fileSystems, kernel, loop, sameBuild, type ServingFacts, sockets, transfer } from './doctor-serving.ts'
 
 export interface Check {
   readonly name: string
@@ -26,30 +28,48 @@ interface Outcome { readonly detail: string }
 
 /** The trustless gateway spec's own probe: an empty identity block. */
 const PROBE_CID = 'bafkqaaa'
-const EROFS_FILE_BACKED = [6, 12]
-const EROFS_LOOP = [5, 16]
 
-export async function examine (config: Config, snapshotter: string, log: Log = silentLog, facts: NodeFacts = thisNode): Promise<Check[]> {
+const here: ServingFacts = {
+  ...thisNode,
+  openError: async (path) => await access(path, constants.R_OK | constants.W_OK).then(() => null, (error: unknown) => systemCode(error) ?? messageOf(error)),
+  link: async (path) => await readlink(path).catch(() => null),
+  requireFree
+}
+
+export async function examine (config: Config, snapshotter: string, log: Log = silentLog, facts: ServingFacts = here): Promise<Check[]> {
+  const daemon = callControl(join(config.state, 'control.sock'), '/status', null) as Promise<{ readonly driver: string }>
+  const native = NativeProgram.locate(log)
+  const list = facts.read('/proc/filesystems')
+  for (const told of [daemon, native, list] as const) told.catch(() => {}) // by the checks that ask
   return await Promise.all([
     check('root', 'run as root, or give the service CAP_SYS_ADMIN', async () => {
       if (process.getuid?.() !== 0) throw new Error(`running as uid ${process.getuid?.() ?? 'unknown'}`)
       return { detail: 'running as root' }
     }),
-    check('kernel', 'Linux 5.16 or newer with EROFS is needed, 6.12 or newer is better', async () => await kernel()),
-    check('filesystems', 'load the modules: modprobe erofs overlay fuse', async () => await filesystems()),
+    check('kernel', 'set [mount] driver = "auto", or "fuse" where there is no EROFS; Linux 6.12 or newer is best', async () =>
+      ({ detail: kernel(release(), /\terofs$/m.test(await list), config.driver) })),
+    check('filesystems', 'load the modules: modprobe erofs overlay fuse', async () => ({ detail: fileSystems(await list).detail })),
+    check('loop', 'modprobe loop, or pass /dev/loop-control and loop devices into this container; only the driver erofs-loop needs them',
+      async () => ({ detail: await loop(facts) }), config.driver === 'erofs-loop'),
     check('fuse', 'modprobe fuse, or pass /dev/fuse into this container', async () => {
       await access('/dev/fuse', constants.R_OK | constants.W_OK)
       return { detail: '/dev/fuse can be opened' }
     }),
     check('native', 'install g++, zlib1g-dev and libssl-dev; the program is built at first use', async () => {
-      return { detail: `the native program is built: ${(await NativeProgram.locate(log)).path}` }
+      return { detail: `the native program is built: ${(await native).path}` }
     }),
+    check('guardian', 'a new build comes into use with: ipfs-snapshotter serve --stop, then serve; until then the old one serves',
+      async () => ({ detail: await sameBuild((await native).path, config.state, facts) }), false),
+    check('sockets', 'stop who has them, or choose other places: [grpc] address and state; chmod 711 the folders', async () =>
+      ({ detail: await sockets(config, await daemon.then(() => true, () => false), facts) })),
     check('daemon', 'start it with: ipfs-snapshotter serve', async () => {
-      const status = await callControl(join(config.state, 'control.sock'), '/status', null) as { readonly driver: string }
-      return { detail: `answers, driver ${status.driver}` }
+      return { detail: `answers, driver ${(await daemon).driver}` }
     }),
     check('containerd', `add [proxy_plugins.${snapshotter}] type = "snapshot", address = "${config.grpcAddress}" to containerd's config and restart it`,
       async () => await containerd(config, snapshotter)),
+    check('transfer',
+      `add to containerd's config: [[plugins."io.containerd.transfer.v1.local".unpack_config]] platform = "linux", snapshotter = "${snapshotter}"`,
+      async () => ({ detail: await containerdsOwnPull(config, snapshotter, facts) }), false),
     check('sources', 'name a trustless gateway in the config file: [[source]] type = "gateway", url = "https://…"', async () => await sources(config)),
     check('storage', 'see [root] and [state]', async () => ({ detail: await storage(config, facts) })),
     check('space', 'free some, or lower [cache] max_size: a full disk makes reads slow, not wrong',
@@ -68,26 +88,6 @@ async function check (name: string, hint: string, examineIt: () => Promise<Outco
   }
 }
 
-async function kernel (): Promise<Outcome> {
-  const version = release()
-  const numbers = version.split('.').map((part) => parseInt(part, 10))
-  if (!atLeast(numbers, EROFS_LOOP)) throw new Error(`Linux ${version}`)
-  return { detail: `Linux ${version}: ${atLeast(numbers, EROFS_FILE_BACKED) ? 'driver erofs' : 'driver erofs-loop'} fits` }
-}
-
-function atLeast (numbers: readonly number[], wanted: readonly number[]): boolean {
-  const [major = 0, minor = 0] = numbers
-  const [wantedMajor = 0, wantedMinor = 0] = wanted
-  return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)
-}
-
-async function filesystems (): Promise<Outcome> {
-  const known = new Set((await readFile('/proc/filesystems', 'utf8')).split('\n').map((line) => line.split('\t')[1]))
-  const missing = ['erofs', 'overlay', 'fuse'].filter((name) => !known.has(name))
-  if (missing.length > 0) throw new Error(`the kernel does not know ${missing.join(', ')}`)
-  return { detail: 'erofs, overlay and fuse are there' }
-}
-
 async function containerd (config: Config, snapshotter: string): Promise<Outcome> {
   const client = new ContainerdClient({ address: config.containerdAddress, namespace: 'default' })
   try {
@@ -97,6 +97,15 @@ async function containerd (config: Config, snapshotter: string): Promise<Outcome
     const address = plugin.exports['address'] ?? config.grpcAddress
     if (address !== config.grpcAddress) throw new Error(`its snapshotter ${snapshotter} is at ${address}, we listen on ${config.grpcAddress}`)
     return { detail: `containerd ${await client.version()} has the snapshotter ${snapshotter}` }
+  } finally {
+    client.close()
+  }
+}
+
+async function containerdsOwnPull (config: Config, snapshotter: string, facts: ServingFacts): Promise<string> {
+  const client = new ContainerdClient({ address: config.containerdAddress, namespace: 'default' })
+  try {
+    return await transfer(await client.version(), await client.pid(), snapshotter, facts)
   } finally {
     client.close()
   }

@@ -42,6 +42,11 @@ export class ContainerdClient {
     return (await this.#call<{ version: string }>('version', 'Version', {})).version
   }
 
+  /** In the pid namespace of whoever asks, 0 when containerd does not tell. */
+  async pid (): Promise<number> {
+    return Number((await this.#call<{ pid: string | number }>('introspection', 'Server', {})).pid)
+  }
+
   async plugins (...filters: string[]): Promise<WirePlugin[]> {
     return (await this.#call<{ plugins: WirePlugin[] }>('introspection', 'Plugins', { filters })).plugins
   }

@@ -32,7 +32,8 @@ test('names every check once, and each that fails says what to do', async () => 
   const defaults = loadConfig(undefined, { IPFS_SNAPSHOTTER_CONFIG: '/dev/null' })
   const checks = await examine({ ...defaults, state: '/nowhere', containerdAddress: '/nowhere/c.sock', grpcAddress: '/nowhere/s.sock', sources: [] }, 'ipfs')
   expect(checks.map(({ name }) => name)).toEqual([
-    'root', 'kernel', 'filesystems', 'fuse', 'native', 'daemon', 'containerd', 'sources', 'storage', 'space', 'open-files', 'clock', 'runc'
+    'root', 'kernel', 'filesystems', 'loop', 'fuse', 'native', 'guardian', 'sockets', 'daemon', 'containerd', 'transfer', 'sources', 'storage', 'space',
+    'open-files', 'clock', 'runc'
   ])
   for (const { ok, detail, hint } of checks) {
     expect(detail).not.toBe('')
