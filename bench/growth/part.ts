@@ -30,7 +30,8 @@ interface Figure { readonly what: string, readonly unit: keyof typeof NOISE, rea
 
 const FIGURES: readonly Figure[] = [
   ...TIMES.map((what): Figure => ({ what, unit: 'ms', of: (step) => step[`${what}Ms`] })),
-  ...PROCESSES.flatMap((process) => (['pssKb', 'fds', 'threads'] as const).map((unit): Figure => ({ what: process, unit, of: ({ held }) => held[process][unit] })))
+  ...PROCESSES.flatMap((process) =>
+    (['pssKb', 'fds', 'threads'] as const).map((unit): Figure => ({ what: process, unit, of: ({ held }) => held[process][unit] })))
 ]
 
 interface Row {
@@ -82,8 +83,8 @@ function tableOf (cause: string, steps: readonly number[], rows: readonly Row[])
     title: `growth with ${cause}`,
     columns: ['of', 'unit', ...steps.map(String), `per 1000 ${cause}`, 'allowed', 'verdict'],
     rows: rows.map(({ what, unit, values, slope, allowed, isLinear }) => [
-      what, unit === 'pssKb' ? 'MiB' : unit, ...values.map(({ y }) => text(unit, y)), (unit === 'pssKb' ? slope / 1024 * 1000 : slope * 1000).toFixed(1),
-      text(unit, allowed), isLinear ? 'linear' : 'WORSE'
+      what, unit === 'pssKb' ? 'MiB' : unit, ...values.map(({ y }) => text(unit, y)),
+      (unit === 'pssKb' ? slope / 1024 * 1000 : slope * 1000).toFixed(1), text(unit, allowed), isLinear ? 'linear' : 'WORSE'
     ]),
     notes: ['allowed: of the last step, when it may be 1.5 times as steep as those before; mount: Prepare, Mounts and mount(8) of a container; adopt: serve again']
   }
