@@ -86,7 +86,8 @@ function tableOf (cause: string, steps: readonly number[], rows: readonly Row[])
       what, unit === 'pssKb' ? 'MiB' : unit, ...values.map(({ y }) => text(unit, y)),
       (unit === 'pssKb' ? slope / 1024 * 1000 : slope * 1000).toFixed(1), text(unit, allowed), isLinear ? 'linear' : 'WORSE'
     ]),
-    notes: ['allowed: of the last step, when it may be 1.5 times as steep as those before; mount: Prepare, Mounts and mount(8) of a container; adopt: serve again']
+    notes: ['allowed: of the last step, when it may be 1.5 times as steep as those before',
+      'mount: Prepare, Mounts and mount(8) of a container; adopt: serve again']
   }
 }
 
