@@ -127,18 +127,12 @@ export class Supplier {
     }
     const until = this.#patienceMs === null ? Infinity : this.#clock.monotonicMs() + this.#patienceMs
     const request: Request = { entry, priority: background && !this.isUrgent(name, runs) ? 'background' : 'foreground', supplied: new Set() }
-    const { reads } = entry.members
-    if (!background) reads.add(runs)
-    try {
-      await this.#answer(request, runs, until, background)
-    } finally {
-      reads.delete(runs)
-    }
+    if (!background) entry.members.reads.add(runs)
+    await this.#answer(request, runs, until, background).finally(() => entry.members.reads.delete(runs))
   }
 
   async #answer (request: Request, runs: readonly ChunkRun[], until: number, background: boolean): Promise<void> {
-    const { entry } = request
-    const { name } = entry.file
+    const { entry, entry: { file: { name } } } = request
     for (let pauseMs = SUPPLY_RETRY_MS_FIRST; ; pauseMs = Math.min(pauseMs * 2, SUPPLY_RETRY_MS_MAX)) {
       try {
         await this.#supply(request, runs)
