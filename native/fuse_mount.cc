@@ -3,6 +3,7 @@
 #include "fuse_mount.hh"
 
 #include "fuse_wire.hh"
+#include "slots.hh"
 
 #include <cerrno>
 #include <cstring>
@@ -14,7 +15,9 @@
 namespace {
 
 constexpr int kInitPatienceMs = 10000;
-constexpr uint16_t kMaxBackground = 512;  // READs of EROFS, loop and readahead are all background requests
+// READs of EROFS, loop and readahead are all background requests, often one a page. Those that wait for the network hold their
+// place: when none is left, reads of what is cached wait too, and so would the self-test of the `serve` that must answer them.
+constexpr uint16_t kMaxBackground = kSlotCount - 384;
 
 constexpr uint64_t kWanted = FUSE_ASYNC_READ | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_ABORT_ERROR | FUSE_MAX_PAGES |
                              FUSE_EXPLICIT_INVAL_DATA | FUSE_INIT_EXT | wire::kHasResend;

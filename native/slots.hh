@@ -9,7 +9,7 @@
 #include <condition_variable>
 #include <mutex>
 
-constexpr uint32_t kSlotCount = 4096;   // READs of EROFS and loop are background requests: 512 at a time (fuse_mount.cc)
+constexpr uint32_t kSlotCount = 16384;  // 8 MiB; all but a few may be READs that wait, of a page each: 62 MiB of them (fuse_mount.cc)
 constexpr size_t kSlotBytes = 512;      // a READ has 80 bytes, a LOOKUP 40 and a name; what is longer is refused whatever it says
 constexpr size_t kInterruptsKept = 1000;
 
