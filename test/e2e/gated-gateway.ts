@@ -71,6 +71,14 @@ export class GatedGateway {
     return cids.filter((cid) => (this.#delivered.get(cid) ?? 0) > 1)
   }
 
+  /** Bytes of these blocks that were delivered beyond once. */
+  repeatedBytes (cids: readonly string[]): number {
+    return [...new Set(cids)].reduce((sum, cid) => {
+      const times = this.#delivered.get(cid) ?? 0
+      return times > 1 ? sum + (times - 1) * (this.#blocks.get(CID.parse(cid))?.byteLength ?? 0) : sum
+    }, 0)
+  }
+
   async close (): Promise<void> {
     this.release()
     await this.gateway.close()

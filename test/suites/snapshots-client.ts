@@ -14,10 +14,11 @@ export interface SnapshotsClient extends SuiteSnapshotter {
   readonly blocks: (filters: readonly string[]) => Promise<number[]>
 }
 
-export function snapshotsClient (address: string, snapshotter: string): SnapshotsClient {
+/** `listed`: namespace of List, which our own server does not ask for and containerd does. */
+export function snapshotsClient (address: string, snapshotter: string, used = 'testsuite', listed = ''): SnapshotsClient {
   const Constructor = serviceOf('snapshots')
   const stub = new Constructor(`unix:${address}`, credentials.createInsecure()) as unknown as Client & Record<string, unknown>
-  const call = async <Answer>(method: string, request: object, namespace = 'testsuite') => await new Promise<Answer>((resolve, reject) => {
+  const call = async <Answer>(method: string, request: object, namespace = used) => await new Promise<Answer>((resolve, reject) => {
     const metadata = new Metadata()
     if (namespace !== '') metadata.set('containerd-namespace', namespace)
     ;(stub[method] as Unary).call(stub, { snapshotter, ...request }, metadata, (error, value) => {
@@ -25,8 +26,11 @@ export function snapshotsClient (address: string, snapshotter: string): Snapshot
       else reject(error)
     })
   })
-  const list = (filters: readonly string[]): ReturnType<Streaming> =>
-    (stub['List'] as Streaming).call(stub, { snapshotter, filters }, new Metadata())
+  const list = (filters: readonly string[]): ReturnType<Streaming> => {
+    const metadata = new Metadata()
+    if (listed !== '') metadata.set('containerd-namespace', listed)
+    return (stub['List'] as Streaming).call(stub, { snapshotter, filters }, metadata)
+  }
   const mounts = async (method: string, request: object): Promise<Mount[]> =>
     (await call<{ mounts: WireMount[] }>(method, request)).mounts.map(({ type, source, options }) => ({ type, source, options }))
 
