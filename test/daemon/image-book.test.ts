@@ -29,7 +29,8 @@ test('layers that do not open in time are given up, with the image and the time 
 })
 
 const cid = parseCid('bafkqaaa')
-const layer = (digest: string, chainId: string, annotations: object = {}): object => ({ digest, chainId, diffId: chainId, cid, annotations, mediaType: OCI_LAYER_GZIP, size: 1 })
+const layer = (digest: string, chainId: string, annotations: object = {}): object =>
+  ({ digest, chainId, diffId: chainId, cid, annotations, mediaType: OCI_LAYER_GZIP, size: 1 })
 const planOf = (...layers: object[]): ImagePlan => ({ manifest: { digest: 'sha256:aa' }, layers }) as unknown as ImagePlan
 const service = {} as BlockService
 
