@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import { join } from 'node:path'
 import { loadConfig, overrideSources } from '../config/load.ts'
-import type { PullRequest } from '../daemon/pull.ts'
+import type { PullRequest } from '../daemon/pull-request.ts'
 import { callControl } from '../http/control-client.ts'
 
 interface PullOptions {

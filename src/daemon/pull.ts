@@ -14,18 +14,8 @@ import type { LayerMounts } from '../mount/layer-mounts.ts'
 import { type BookedLayer, downwards } from './image-book.ts'
 import type { LayerProofs } from './proof.ts'
 import type { ChainClaims } from './proof-claims.ts'
+import { asPullRequest } from './pull-request.ts'
 import type { Sources } from './sources.ts'
-
-/** What the command line sends. */
-export interface PullRequest {
-  readonly reference: string
-  readonly namespace: string
-  /** Of the image record; null: the grammar-legal spelling of the reference. */
-  readonly name: string | null
-  readonly snapshotter: string
-  readonly gateways: readonly string[]
-  readonly platform: string | null
-}
 
 interface Parts {
   readonly config: Config
@@ -51,7 +41,7 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, early, e
     await fetched
   }
   return async ({ body, signal, emit }: ControlCall): Promise<object> => {
-    const request = body as PullRequest // our own command line, over a socket that only root opens
+    const request = asPullRequest(body)
     const reference = parseReference(request.reference)
     const blocks = sources.for(request.gateways, reference.gateway)
     if (blocks.sources().length === 0) {
