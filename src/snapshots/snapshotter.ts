@@ -102,10 +102,13 @@ export class Snapshotter {
     return this.#mountsOf(own.info.kind, own.id, parents)
   }
 
-  /** `parent`, when not empty, must be the recorded one: nothing is rebased. Labels are those of this call only. The files survive power loss, too. */
+  /**
+   * `parent`, when not empty, must be the recorded one: nothing is rebased. Labels are those of this call only. The files survive power loss, too.
+   * Succeeds when it is made again because its answer was lost: see SnapshotStore.toCommit.
+   */
   async commit (name: string, key: string, labels: Labels, parent = ''): Promise<void> {
     const accepted = acceptLabels(labels)
-    const { id, info } = this.#store.get(key)
+    const { id, info } = this.#store.toCommit(key, name)
     if (parent !== '' && parent !== info.parent) {
       throw new SnapshotterError('INVALID_ARGUMENT', `snapshot ${quote(key)} was prepared on ${quote(info.parent)}, cannot commit it on ${quote(parent)}`)
     }

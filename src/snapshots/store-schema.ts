@@ -27,6 +27,9 @@ const MIGRATIONS: readonly string[] = [`
   CREATE INDEX snapshots_as_listed ON snapshots (chain_id IS NULL, id);
   CREATE TABLE sequence (only INTEGER PRIMARY KEY CHECK (only = 1), last_id INTEGER NOT NULL) STRICT;
   INSERT INTO sequence VALUES (1, 0);
+`, `
+  ALTER TABLE snapshots ADD COLUMN active_key TEXT; -- of a committed one: what it was called before
+  CREATE INDEX snapshots_by_active_key ON snapshots (active_key) WHERE active_key IS NOT NULL;
 `]
 
 /** @throws STATE_INVALID when the file is no database, another program's or a newer version's; ENVIRONMENT when it is in use. */

@@ -37,12 +37,15 @@ const SQL = {
     UNION ALL SELECT s.parent_id, up.depth + 1 FROM snapshots s JOIN up ON s.id = up.id WHERE s.parent_id IS NOT NULL)
     SELECT ${COLUMNS} JOIN up ON up.id = s.id ORDER BY up.depth`,
   ids: 'SELECT id FROM snapshots',
+  byActiveKey: `SELECT ${COLUMNS} WHERE s.active_key = ? ORDER BY s.id DESC LIMIT 1`,
   child: 'SELECT name FROM snapshots WHERE parent_id = ? LIMIT 1',
   nextId: 'UPDATE sequence SET last_id = last_id + 1 RETURNING last_id',
   raiseId: 'UPDATE sequence SET last_id = max(last_id, ?)',
   insert: `INSERT INTO snapshots (id, name, parent_id, kind, created_ns, updated_ns, labels, chain_id, restore)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  commit: "UPDATE snapshots SET name = ?, kind = 'committed', created_ns = ?, updated_ns = ?, labels = ?, size = ?, inodes = ? WHERE id = ?",
+  commit: `UPDATE snapshots SET name = ?, kind = 'committed', created_ns = ?, updated_ns = ?, labels = ?, size = ?, inodes = ?, active_key = name
+    WHERE id = ?`,
+  recommit: 'UPDATE snapshots SET name = ?, updated_ns = ?, labels = ? WHERE id = ?',
   relabel: 'UPDATE snapshots SET labels = ?, updated_ns = ? WHERE id = ?',
   renew: 'UPDATE snapshots SET restore = ? WHERE id = ?',
   remove: 'DELETE FROM snapshots WHERE id = ?'
@@ -143,9 +146,20 @@ export class SnapshotStore {
     })
   }
 
-  /** @throws NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION when `key` is not active. */
+  /**
+   * The snapshot that a Commit of `key` as `name` is about: `key` itself, or what it became in a Commit that the caller never
+   * heard of. containerd commits here first and then in its own database; when it or we die in between, its transaction is
+   * lost, and it asks again for the same key, maybe with another number in the name (metadata/snapshot.go Commit, createKey).
+   * @throws NOT_FOUND
+   */
+  toCommit (key: string, name: string): StoredSnapshot {
+    return this.has(key) ? this.get(key) : this.#unheard(key, name) ?? this.get(key)
+  }
+
+  /** @throws NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION when `key` is not active. Made again without having been heard, it is done once. */
   commit (key: string, name: string, labels: Labels, usage: Usage): void {
     this.#transaction(() => {
+      if (!this.has(key) && this.#recommit(key, name, labels)) return
       if (this.has(name)) throw new SnapshotterError('ALREADY_EXISTS', `committed snapshot ${quote(name)} exists already`)
       const active = this.get(key)
       if (active.info.kind !== 'active') {
@@ -191,6 +205,21 @@ export class SnapshotStore {
     if (!this.#open) return
     this.#open = false
     this.#database.close()
+  }
+
+  #recommit (key: string, name: string, labels: Labels): boolean {
+    const done = this.#unheard(key, name)
+    if (done !== null) this.#statements.recommit.run(name, this.#clock.nowNs(), JSON.stringify(labels), done.id)
+    return done !== null
+  }
+
+  /** What `key` became, if it may still be called `name`: it is already, or nobody else is and nobody has built on it. */
+  #unheard (key: string, name: string): StoredSnapshot | null {
+    const row = this.#statements.byActiveKey.get(key)
+    const done = row === undefined ? null : decode(row)
+    if (done === null || done.info.name === name) return done
+    const free = sameButNumber(done.info.name, name) && !this.has(name) && this.#statements.child.get(done.id) === undefined
+    return free ? done : null
   }
 
   #nextId (): number {
@@ -253,6 +282,12 @@ function decodeLabels (text: string, name: string): Labels {
   } catch (cause) {
     throw new SnapshotterError('STATE_INVALID', `labels of snapshot ${quote(name)} are damaged on disk`, {}, { cause })
   }
+}
+
+/** Names as containerd gives them, namespace/number/name, that differ in the number alone. */
+function sameButNumber (one: string, other: string): boolean {
+  const [a, b] = [one, other].map((name) => /^([^/]+)\/\d+\/(.*)$/s.exec(name))
+  return a != null && b != null && a[1] === b[1] && a[2] === b[2]
 }
 
 export function quote (name: string): string {

@@ -80,6 +80,48 @@ describe('the store', () => {
     expect(code(() => store.update('none', {}, []))).toBe('NOT_FOUND')
   })
 
+  describe('of a Commit whose answer was lost', () => {
+    const code = (work: () => unknown): unknown => {
+      try { return work() } catch (error) { return (error as { code: string }).code }
+    }
+    const usage = { size: 5, inodes: 1 }
+    beforeEach(() => {
+      create('ns/1/key')
+      store.commit('ns/1/key', 'ns/2/name', { a: '1' }, usage)
+      reopen()
+    })
+
+    test.each(['ns/2/name', 'ns/3/name'])('takes the repetition, as %s', (name) => {
+      expect(store.toCommit('ns/1/key', name).info.kind).toBe('committed')
+      store.commit('ns/1/key', name, { a: '2' }, NO_USAGE)
+      expect(store.get(name)).toMatchObject({ usage, info: { kind: 'committed', labels: { a: '2' } } })
+      expect(store.ids().size).toBe(1)
+    })
+
+    test.each(['ns/3/other', 'other/3/name', 'name', 'ns/x/name', 'ns//name'])('does not take another one, as %s', (name) => {
+      expect(code(() => store.toCommit('ns/1/key', name))).toBe('NOT_FOUND')
+      expect(code(() => { store.commit('ns/1/key', name, {}, NO_USAGE) })).toBe('NOT_FOUND')
+      expect(store.has('ns/2/name')).toBe(true)
+    })
+
+    test('renames nothing that has a child, nor to a name that is taken, nor what was removed', () => {
+      create('ns/3/name')
+      expect(code(() => { store.commit('ns/1/key', 'ns/3/name', {}, NO_USAGE) })).toBe('ALREADY_EXISTS')
+      create('ns/4/child', { parent: 'ns/2/name' })
+      expect(code(() => { store.commit('ns/1/key', 'ns/5/name', {}, NO_USAGE) })).toBe('NOT_FOUND')
+      store.remove('ns/4/child')
+      store.remove('ns/2/name')
+      expect(code(() => { store.commit('ns/1/key', 'ns/2/name', {}, NO_USAGE) })).toBe('NOT_FOUND')
+    })
+
+    test('commits the key that was prepared again, not what the first one became', () => {
+      create('ns/1/key')
+      expect(store.toCommit('ns/1/key', 'ns/3/name').info.kind).toBe('active')
+      store.commit('ns/1/key', 'ns/3/name', {}, NO_USAGE)
+      expect(store.ids().size).toBe(2)
+    })
+  })
+
   test('keeps the label by which containerd finds a lazy layer, whatever an update says', () => {
     create('lazy', { kind: 'committed', labels: { 'containerd.io/snapshot.ref': 'sha256:1' }, lazy: { chainId: 'sha256:1', restore: 'r' } })
     expect(store.update('lazy', { 'containerd.io/snapshot.ref': 'sha256:2' }, []).labels).toEqual({ 'containerd.io/snapshot.ref': 'sha256:1' })
@@ -114,6 +156,19 @@ describe('the store', () => {
 describe('the database file', () => {
   test('is refused while another store has it open', () => {
     expect(() => new SnapshotStore(path, systemClock)).toThrow(expect.objectContaining({ code: 'ENVIRONMENT', message: expect.stringContaining('in use') }))
+  })
+
+  test('of the first version is read and gets what the second one has', () => {
+    create('base', { kind: 'committed', labels: { a: '1' } })
+    store.close()
+    const database = new DatabaseSync(path)
+    database.exec('DROP INDEX snapshots_by_active_key; ALTER TABLE snapshots DROP COLUMN active_key; PRAGMA user_version = 1')
+    database.close()
+    store = new SnapshotStore(path, systemClock)
+    create('key', { parent: 'base' })
+    store.commit('key', 'top', {}, NO_USAGE)
+    store.commit('key', 'top', {}, NO_USAGE)
+    expect(store.chain('top').map(({ info }) => info.name)).toEqual(['top', 'base'])
   })
 
   test('is refused when a newer version, another program or nobody wrote it', () => {
