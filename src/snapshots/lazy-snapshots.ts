@@ -7,9 +7,9 @@ import type { Log } from '../base/log.ts'
 import { Semaphore } from '../base/semaphore.ts'
 import { SingleFlight } from '../base/single-flight.ts'
 import type { SnapshotDirectories } from './directories.ts'
-import { acceptLabels } from './labels.ts'
+import { acceptLabels, type Labels } from '../base/labels.ts'
 import type { LazyLayers, LazyMount } from './lazy-layers.ts'
-import { LABEL_LAZY, LABEL_SNAPSHOT_REF, type Labels } from './snapshot.ts'
+import { LABEL_LAZY, LABEL_SNAPSHOT_REF } from './snapshot.ts'
 import type { SnapshotStore, StoredSnapshot } from './store.ts'
 
 export interface LazySnapshotsInit {

@@ -1,9 +1,10 @@
 // The vocabulary of containerd's snapshotters: `key` names an active or view snapshot, `name` a committed one; both
 // are opaque strings in one namespace. Fields and meanings: containerd core/snapshots/snapshotter.go.
 
-export type Kind = 'view' | 'active' | 'committed'
+import { labelAt } from '../base/filters.ts'
+import type { Labels } from '../base/labels.ts'
 
-export type Labels = Readonly<Record<string, string>>
+export type Kind = 'view' | 'active' | 'committed'
 
 export interface SnapshotInfo {
   /** Key or name. */
@@ -38,3 +39,14 @@ export const LABEL_SNAPSHOT_REF = 'containerd.io/snapshot.ref'
 export const LABEL_PREFIX = 'containerd.io/snapshot/'
 /** Marks what we mounted lazily, for people who list snapshots. */
 export const LABEL_LAZY = 'containerd.io/snapshot/ipfs.lazy'
+
+/** For filters; null when absent. `name` and `parent` are always there, perhaps empty. */
+export function snapshotField (info: SnapshotInfo, path: readonly string[]): string | null {
+  switch (path[0]) {
+    case 'name': return info.name
+    case 'parent': return info.parent
+    case 'kind': return info.kind
+    case 'labels': return labelAt(info.labels, path)
+    default: return null
+  }
+}

@@ -8,12 +8,12 @@ import type { Log } from '../base/log.ts'
 import { isDigest } from '../verify/digest.ts'
 import { SnapshotDirectories, ownerOf } from './directories.ts'
 import { diskUsage } from './disk-usage.ts'
-import { parseFilters } from './filters.ts'
-import { acceptLabels } from './labels.ts'
+import { parseFilters } from '../base/filters.ts'
+import { acceptLabels, type Labels } from '../base/labels.ts'
 import type { LazyLayers } from './lazy-layers.ts'
 import { type LazyPlace, LazySnapshots } from './lazy-snapshots.ts'
 import { mountsOf } from './mount-options.ts'
-import { type Kind, LABEL_SNAPSHOT_REF, type Labels, type Mount, NO_USAGE, type SnapshotInfo, type Usage } from './snapshot.ts'
+import { type Kind, LABEL_SNAPSHOT_REF, type Mount, NO_USAGE, snapshotField, type SnapshotInfo, type Usage } from './snapshot.ts'
 import { quote, SnapshotStore, type StoredSnapshot } from './store.ts'
 
 /** Resolves when everything written below the directory so far survives power loss. */
@@ -135,7 +135,7 @@ export class Snapshotter {
 
   /** Blocks of matching snapshots; nothing is locked in between. @throws INVALID_ARGUMENT for a filter, before the first block. */
   list (filters: readonly string[]): Iterable<SnapshotInfo[]> {
-    const matches = parseFilters(filters)
+    const matches = parseFilters(filters, snapshotField)
     const store = this.#store
     return (function * () {
       for (let page = store.page(null); page.length > 0; page = store.page(page.at(-1) ?? null)) {

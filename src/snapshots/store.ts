@@ -4,8 +4,8 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { Clock } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
 import { LIST_BATCH } from '../base/limits.ts'
-import { applyMask } from './labels.ts'
-import { type Kind, LABEL_SNAPSHOT_REF, type Labels, type SnapshotInfo, type Usage } from './snapshot.ts'
+import { applyMask, type Labels } from '../base/labels.ts'
+import { type Kind, LABEL_SNAPSHOT_REF, type SnapshotInfo, type Usage } from './snapshot.ts'
 import { damaged, openDatabase, SQLITE, sqliteCode } from './store-schema.ts'
 
 /** A snapshot with what only we know of it. */

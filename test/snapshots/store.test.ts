@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../src/base/clock.ts'
-import { acceptLabels, applyMask } from '../../src/snapshots/labels.ts'
+import { acceptLabels, applyMask } from '../../src/base/labels.ts'
 import { NO_USAGE } from '../../src/snapshots/snapshot.ts'
 import { type NewSnapshot, SnapshotStore } from '../../src/snapshots/store.ts'
 

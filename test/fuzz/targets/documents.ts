@@ -15,8 +15,8 @@ import { parsePlatform } from '../../../src/oci/platform.ts'
 import { parseReference } from '../../../src/oci/reference.ts'
 import { checkLayoutFile, documentShape, looksLikeDocument } from '../../../src/oci/root-shape.ts'
 import { parseStrictJson } from '../../../src/oci/strict-json.ts'
-import { parseFilters } from '../../../src/snapshots/filters.ts'
-import type { SnapshotInfo } from '../../../src/snapshots/snapshot.ts'
+import { parseFilters } from '../../../src/base/filters.ts'
+import { snapshotField, type SnapshotInfo } from '../../../src/snapshots/snapshot.ts'
 import { Broken, outcomeOf, same, shown, type Target } from '../target.ts'
 
 const DIGEST = `sha256:${'ab'.repeat(32)}`
@@ -150,7 +150,7 @@ export function makeFilters (): Target {
     seeds: buffers('name==name,kind!=view', 'labels."containerd.io/gc.root"', 'parent~=/^sha256:/,labels.a~=|a+b?|', 'labels.a~="(?:a|b){2,3}[^x\\\\d]$"', 'name=="\\x41\\u00e9\\101\\n"', 'labels.a~=/a*a*a!/'),
     tokens: ['==', '!=', '~=', ',', '.', '"', '/', '|', 'labels', 'name', 'kind', '(?:', ')', '(?P<n>', '*', '+', '?', '{2,}', '{1000}', '[^', ']', '\\x', '\\d', '\\\\', '[[:alpha:]]', '^', '$', '(a*)*', '\\pL', '\\b'],
     bytesMax: 600,
-    run: (input) => { parseFilters(input.toString('utf8').split('\0'))(INFO) }
+    run: (input) => { parseFilters(input.toString('utf8').split('\0'), snapshotField)(INFO) }
   }
 }
 

@@ -1,14 +1,14 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { unquote } from '../../src/snapshots/filter-quote.ts'
-import { compilePattern } from '../../src/snapshots/filter-regexp.ts'
-import { parseFilters } from '../../src/snapshots/filters.ts'
-import type { SnapshotInfo } from '../../src/snapshots/snapshot.ts'
+import { unquote } from '../../src/base/filter-quote.ts'
+import { compilePattern } from '../../src/base/filter-regexp.ts'
+import { parseFilters } from '../../src/base/filters.ts'
+import { snapshotField, type SnapshotInfo } from '../../src/snapshots/snapshot.ts'
 
 const info = (some: Partial<SnapshotInfo> = {}): SnapshotInfo =>
   ({ name: 'name', parent: '', kind: 'active', createdNs: 1n, updatedNs: 1n, labels: {}, ...some })
 const matches = (filter: string | readonly string[], some: Partial<SnapshotInfo> = {}): boolean =>
-  parseFilters(typeof filter === 'string' ? [filter] : filter)(info(some))
+  parseFilters(typeof filter === 'string' ? [filter] : filter, snapshotField)(info(some))
 
 const CHAIN = `sha256:${'ab'.repeat(32)}`
 
@@ -74,12 +74,12 @@ describe('a filter', () => {
     'name==/quoted/', 'name==|quoted|', 'name=', 'name===x', 'name=~x', 'name==', 'name==a b', 'name==a,', ',name==a', 'name==a,,kind==view',
     '.name', 'name.', 'labels.', '"name', 'name=="open', 'name=="bad \\q"', 'name=="line\nbreak"', 'na-me==x', 'name==,', '==x', '/name/==x', 'name ', 'a b'
   ])('refuses %j', (filter) => {
-    expect(() => parseFilters([filter])).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
+    expect(() => parseFilters([filter], snapshotField)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
   })
 
   test('refuses more or longer filters than its limits', () => {
-    expect(() => parseFilters(Array.from({ length: 65 }, () => 'name'))).toThrow(/limit 64/)
-    expect(() => parseFilters([`name==${'x'.repeat(9000)}`])).toThrow(/longer than/)
+    expect(() => parseFilters(Array.from({ length: 65 }, () => 'name'), snapshotField)).toThrow(/limit 64/)
+    expect(() => parseFilters([`name==${'x'.repeat(9000)}`], snapshotField)).toThrow(/longer than/)
   })
 
   test('finds any name and any label by its quoted value, and nothing else', () => {

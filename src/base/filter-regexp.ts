@@ -1,7 +1,7 @@
 // Patterns of `~=` filters. Clients write Go RE2, which never backtracks; JavaScript does. So only the part of the
 // language that both read alike is taken, and what could make a backtracking matcher explode is refused.
-import { SnapshotterError } from '../base/errors.ts'
-import { FILTER_PATTERN_CHARS_MAX, FILTER_PATTERN_REPEATS_MAX } from '../base/limits.ts'
+import { SnapshotterError } from './errors.ts'
+import { FILTER_PATTERN_CHARS_MAX, FILTER_PATTERN_REPEATS_MAX } from './limits.ts'
 
 // Escapes that mean the same in both: classes, control characters, word edges, \xNN and punctuation.
 const ESCAPE = /^\\(?:[dDsSwWbBfnrtv]|x[0-9A-Fa-f]{2}|[^\w\s])/

@@ -1,38 +1,41 @@
-// containerd's filter language over snapshots: `path[op value][,…]` where commas mean AND and several strings OR; ops
-// `==`, `!=`, `~=`, none asks for presence. Fields: name, parent, kind, labels.<key>. Rules: containerd pkg/filters.
-import { FILTER_BYTES_MAX, FILTERS_MAX } from '../base/limits.ts'
-import { SnapshotterError } from '../base/errors.ts'
+// containerd's filter language: `path[op value][,…]` where commas mean AND and several strings OR; ops `==`, `!=`, `~=`,
+// none asks for presence. What fields there are, the caller says. Rules: containerd pkg/filters.
+import { FILTER_BYTES_MAX, FILTERS_MAX } from './limits.ts'
+import { SnapshotterError } from './errors.ts'
 import { compilePattern } from './filter-regexp.ts'
 import { FilterScanner } from './filter-scanner.ts'
-import type { SnapshotInfo } from './snapshot.ts'
+import type { Labels } from './labels.ts'
 
-export type Filter = (info: SnapshotInfo) => boolean
+export type Filter<Info> = (info: Info) => boolean
+
+/** The field at `path` of what is filtered; null when it has none. */
+export type FieldOf<Info> = (info: Info, path: readonly string[]) => string | null
 
 /**
  * One predicate for all of `filters`; none, or an empty one among them, matches everything.
  * @throws INVALID_ARGUMENT naming the filter and the place.
  */
-export function parseFilters (filters: readonly string[]): Filter {
+export function parseFilters<Info> (filters: readonly string[], fieldOf: FieldOf<Info>): Filter<Info> {
   if (filters.length > FILTERS_MAX) throw new SnapshotterError('INVALID_ARGUMENT', `${filters.length} filters, limit ${FILTERS_MAX}`)
   if (filters.length === 0) return () => true
-  const parsed = filters.map(parseFilter)
+  const parsed = filters.map((filter) => parseFilter(filter, fieldOf))
   return (info) => parsed.some((filter) => filter(info))
 }
 
-function parseFilter (text: string): Filter {
+function parseFilter<Info> (text: string, fieldOf: FieldOf<Info>): Filter<Info> {
   if (Buffer.byteLength(text) > FILTER_BYTES_MAX) throw new SnapshotterError('INVALID_ARGUMENT', `a filter is longer than ${FILTER_BYTES_MAX} bytes`)
   if (text === '') return () => true
   const scanner = new FilterScanner(text)
-  const selectors = [parseSelector(scanner)]
+  const selectors = [parseSelector(scanner, fieldOf)]
   while (scanner.peek() !== '') {
     if (scanner.peek() !== ',') throw scanner.error('expected a comma or the end')
     scanner.next()
-    selectors.push(parseSelector(scanner))
+    selectors.push(parseSelector(scanner, fieldOf))
   }
   return (info) => selectors.every((selector) => selector(info))
 }
 
-function parseSelector (scanner: FilterScanner): Filter {
+function parseSelector<Info> (scanner: FilterScanner, fieldOf: FieldOf<Info>): Filter<Info> {
   const path = parsePath(scanner)
   if (scanner.peek() === ',' || scanner.peek() === '') return (info) => fieldOf(info, path) !== null
 
@@ -74,16 +77,8 @@ function parseValue (scanner: FilterScanner, isPattern: boolean): string {
   return token.text
 }
 
-/** Null when absent. `name` and `parent` are always there, perhaps empty. */
-function fieldOf (info: SnapshotInfo, path: readonly string[]): string | null {
-  switch (path[0]) {
-    case 'name': return info.name
-    case 'parent': return info.parent
-    case 'kind': return info.kind
-    case 'labels': {
-      const key = path.slice(1).join('.')
-      return Object.hasOwn(info.labels, key) ? info.labels[key] ?? null : null
-    }
-    default: return null
-  }
+/** `labels.<key>`, where the key may have dots of its own. */
+export function labelAt (labels: Labels, path: readonly string[]): string | null {
+  const key = path.slice(1).join('.')
+  return Object.hasOwn(labels, key) ? labels[key] ?? null : null
 }

@@ -1,8 +1,9 @@
-// Labels of snapshots: what is accepted, and what an update mask does to them. Rules: containerd pkg/labels and
+// Labels of snapshots and blobs: what is accepted, and what an update mask does to them. Rules: containerd pkg/labels and
 // core/snapshots/storage UpdateInfo; a label with an empty value is no label.
-import { SnapshotterError } from '../base/errors.ts'
-import { LABEL_BYTES_MAX, LABELS_MAX } from '../base/limits.ts'
-import type { Labels } from './snapshot.ts'
+import { SnapshotterError } from './errors.ts'
+import { LABEL_BYTES_MAX, LABELS_MAX } from './limits.ts'
+
+export type Labels = Readonly<Record<string, string>>
 
 /**
  * A copy without empty values.
@@ -11,7 +12,7 @@ import type { Labels } from './snapshot.ts'
 export function acceptLabels (labels: Labels): Labels {
   const entries = Object.entries(labels).filter(([, value]) => value !== '')
   if (entries.length > LABELS_MAX) {
-    throw new SnapshotterError('INVALID_ARGUMENT', `${entries.length} labels on one snapshot, limit ${LABELS_MAX}`)
+    throw new SnapshotterError('INVALID_ARGUMENT', `${entries.length} labels on one object, limit ${LABELS_MAX}`)
   }
   for (const [key, value] of entries) {
     if (key === '') throw new SnapshotterError('INVALID_ARGUMENT', 'a label has an empty key')
@@ -25,7 +26,7 @@ export function acceptLabels (labels: Labels): Labels {
 
 /**
  * What `paths` (`labels`, `labels.<key>`; none means all) make of `current` when `wanted` comes in.
- * @throws INVALID_ARGUMENT for any other field: nothing else of a snapshot can change.
+ * @throws INVALID_ARGUMENT for any other field: nothing else can change.
  */
 export function applyMask (current: Labels, wanted: Labels, paths: readonly string[]): Labels {
   if (paths.length === 0) return acceptLabels(wanted)
@@ -38,7 +39,7 @@ export function applyMask (current: Labels, wanted: Labels, paths: readonly stri
       const key = path.slice('labels.'.length)
       next.set(key, Object.hasOwn(wanted, key) ? wanted[key] ?? '' : '')
     } else {
-      throw new SnapshotterError('INVALID_ARGUMENT', `cannot update field ${JSON.stringify(path)} of a snapshot, only labels`)
+      throw new SnapshotterError('INVALID_ARGUMENT', `cannot update field ${JSON.stringify(path)} , only labels`)
     }
   }
   return acceptLabels(Object.fromEntries(next))

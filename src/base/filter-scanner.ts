@@ -1,6 +1,6 @@
 // Tokens of containerd's filter language. What a character means depends on whether an operator went before: a value
 // runs to the next comma or white space, a field is a word. Rules: containerd pkg/filters.
-import { SnapshotterError } from '../base/errors.ts'
+import { SnapshotterError } from './errors.ts'
 import { unquote } from './filter-quote.ts'
 
 export type Token =
