@@ -5,8 +5,9 @@ import type { Clock } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
 import { LIST_BATCH } from '../base/limits.ts'
 import { applyMask, type Labels } from '../base/labels.ts'
+import { inTransaction, openDatabase } from '../cache/database.ts'
 import { type Kind, LABEL_SNAPSHOT_REF, type SnapshotInfo, type Usage } from './snapshot.ts'
-import { damaged, openDatabase, SQLITE, sqliteCode } from './store-schema.ts'
+import { SNAPSHOTS_SCHEMA } from './store-schema.ts'
 
 /** A snapshot with what only we know of it. */
 export interface StoredSnapshot {
@@ -63,7 +64,7 @@ export class SnapshotStore {
   /** @throws STATE_INVALID, ENVIRONMENT: see `openDatabase`. */
   constructor (path: string, clock: Clock) {
     this.#path = path
-    this.#database = openDatabase(path)
+    this.#database = openDatabase(path, SNAPSHOTS_SCHEMA)
     this.#clock = clock
     this.#statements = Object.fromEntries(Object.entries(SQL).map(([name, sql]) => {
       const statement = this.#database.prepare(sql)
@@ -235,27 +236,8 @@ export class SnapshotStore {
     throw new SnapshotterError('INVALID_ARGUMENT', `parent snapshot ${quote(parent)} is ${info.kind}, not committed`)
   }
 
-  #explain (error: unknown): unknown {
-    switch (sqliteCode(error)) {
-      case SQLITE.READONLY:
-      case SQLITE.IOERR:
-        return new SnapshotterError('RESOURCE_EXHAUSTED', `${this.#path} cannot be written, the disk is read-only or failing`, {}, { cause: error })
-      case SQLITE.FULL: return new SnapshotterError('RESOURCE_EXHAUSTED', `no space left for ${this.#path}`, {}, { cause: error })
-      case SQLITE.CORRUPT: return damaged(this.#path, error)
-      default: return error
-    }
-  }
-
   #transaction<Result> (work: () => Result): Result {
-    try {
-      this.#database.exec('BEGIN IMMEDIATE')
-      const result = work()
-      this.#database.exec('COMMIT')
-      return result
-    } catch (error) {
-      if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
-      throw this.#explain(error)
-    }
+    return inTransaction(this.#database, this.#path, work)
   }
 }
 
