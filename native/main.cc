@@ -1,6 +1,7 @@
 // ipfs-snapshotter-native JOB …: one short-lived mount job, or the guardian. Prints one JSON line on success;
 // on failure one line `ENAME: what` on stderr and exit status 1; 2 for a command line it does not understand.
 #include "guardian.hh"
+#include "jobs.hh"
 #include "mounts.hh"
 #include "opens.hh"
 #include "support.hh"
@@ -11,6 +12,7 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <map>
+#include <set>
 #include <unistd.h>
 
 namespace {
@@ -149,28 +151,57 @@ const std::map<std::string, Job> kJobs = {
     {"abort", runAbort},             {"guardian", runGuardian},  {"stop", runStop},
     {"worker", runWorkerJob},        {"record-opens", runRecordOpens}, {"sync", runSync}};
 
+// What the daemon asks for again and again, and what answers in one short line.
+const std::set<std::string> kServed = {"mount-erofs", "mount-loop", "mount-overlay", "umount"};
+
 std::string usage() {
   std::string names;
   for (const auto& [name, job] : kJobs) names += " " + name;
-  return "ipfs-snapshotter-native JOB …; jobs:" + names;
+  return "ipfs-snapshotter-native JOB …; jobs:" + names + " jobs";
+}
+
+int runJob(int count, char** values, std::string& result, std::string& problem) {
+  // `-o` is what mount(8) users type.
+  for (int at = 2; at < count; at++) if (std::string_view(values[at]) == "-o") values[at] = const_cast<char*>("--o");
+  const auto job = kJobs.find(count > 1 ? values[1] : "");
+  try {
+    if (job == kJobs.end()) throw Usage(usage());
+    result = job->second(count, values);
+    return 0;
+  } catch (const Failure& failure) {
+    problem = errnoName(failure.error) + ": " + failure.what();
+    return 1;
+  } catch (const Usage& unusable) {
+    problem = std::string("EINVAL: ") + unusable.what();
+    return 2;
+  }
+}
+
+int runServed(const std::vector<std::string>& words, std::string& line) {
+  std::vector<char*> values{const_cast<char*>("ipfs-snapshotter-native")};
+  for (const auto& word : words) values.push_back(const_cast<char*>(word.c_str()));
+  if (words.empty() || !kServed.contains(words.front())) {
+    line = "EINVAL: no job that `jobs` runs";
+    return 2;
+  }
+  std::string result;
+  return runJob(static_cast<int>(values.size()), values.data(), result, line);
 }
 
 }  // namespace
 
 int main(int count, char** values) {
-  // `-o` is what mount(8) users type.
-  for (int at = 2; at < count; at++) if (std::string_view(values[at]) == "-o") values[at] = const_cast<char*>("--o");
-  const std::string name = count > 1 ? values[1] : "";
-  const auto job = kJobs.find(name);
-  try {
-    if (job == kJobs.end()) throw Usage(usage());
-    std::printf("%s\n", job->second(count, values).c_str());
-    return 0;
-  } catch (const Failure& failure) {
-    std::fprintf(stderr, "%s: %s\n", errnoName(failure.error).c_str(), failure.what());
-    return 1;
-  } catch (const Usage& problem) {
-    std::fprintf(stderr, "EINVAL: %s\n", problem.what());
-    return 2;
+  if (count == 2 && std::string_view(values[1]) == "jobs") {
+    try {
+      serveJobs(runServed);
+      return 0;
+    } catch (const Failure& failure) {
+      std::fprintf(stderr, "%s: %s\n", errnoName(failure.error).c_str(), failure.what());
+      return 1;
+    }
   }
+  std::string result, problem;
+  const int status = runJob(count, values, result, problem);
+  std::fprintf(status == 0 ? stdout : stderr, "%s\n", (status == 0 ? result : problem).c_str());
+  return status;
 }

@@ -173,6 +173,7 @@ export const UNIXFS_DIRECTORY_BYTES = 256 * KiB // the same: a larger directory 
 // The native program and its data plane
 export const NATIVE_BUILD_DEADLINE_MS = 300_000 // g++ of a dozen files on one slow core
 export const NATIVE_JOB_DEADLINE_MS = 30_000 // a mount job; longer than the guardian gives its own unmounting
+export const NATIVE_ANSWER_GRACE_MS = 1_000 // for the server of mount jobs to say that one did not end
 export const NATIVE_SYNC_DEADLINE_MS = 300_000 // dirty pages of a whole filesystem: 10 GiB of a layer at 40 MiB a second
 export const NATIVE_OUTPUT_BYTES_MAX = 1 * MiB // a job prints one line
 export const FRAME_BYTES_MAX = 24 * MiB // docs/PROTOCOL.md; the worker closes connections that announce more

@@ -34,7 +34,7 @@ export function erofsDriver ({ state, dataPlane, native }: Parts): MountDriver {
       await dataPlane.addFile(fileName(target), layer.cacheFolder, tableOf(layer, new Uint8Array(0)))
       try {
         await writeFile(metadataOf(target), metadata, { mode: 0o600 })
-        await native.run(['mount-erofs', metadataOf(target), target, '--device', join(state, 'data', fileName(target)),
+        await native.job(['mount-erofs', metadataOf(target), target, '--device', join(state, 'data', fileName(target)),
           '--readahead-kb', String(READAHEAD_KIB)])
       } catch (error) {
         await dataPlane.removeFile(fileName(target))
@@ -61,7 +61,7 @@ export function erofsLoopDriver ({ state, dataPlane, native }: Parts): MountDriv
       const metadata = await imageOf(layer, 'one-file')
       await dataPlane.addFile(fileName(target), layer.cacheFolder, tableOf(layer, metadata))
       try {
-        await native.run(['mount-loop', join(state, 'data', fileName(target)), target])
+        await native.job(['mount-loop', join(state, 'data', fileName(target)), target])
       } catch (error) {
         await dataPlane.removeFile(fileName(target))
         throw error

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { type ErrorCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { NATIVE_BUILD_DEADLINE_MS, NATIVE_JOB_DEADLINE_MS, NATIVE_OUTPUT_BYTES_MAX, NATIVE_SYNC_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { JobServer } from './job-server.ts'
 
 const BUILD_SCRIPT = fileURLToPath(new URL('../../scripts/build-native', import.meta.url))
 
@@ -23,9 +24,11 @@ export interface GuardianInfo {
 
 export class NativeProgram {
   readonly path: string
+  readonly #jobs: JobServer
 
   constructor (path: string) {
     this.path = path
+    this.#jobs = new JobServer(path)
   }
 
   /** Builds the program when its sources are newer. @throws ENVIRONMENT with the build script's one sentence. */
@@ -44,10 +47,16 @@ export class NativeProgram {
   async run (args: readonly string[], deadlineMs = NATIVE_JOB_DEADLINE_MS): Promise<Readonly<Record<string, unknown>>> {
     const { status, stdout, stderr } = await runProcess(this.path, args, deadlineMs)
     if (status === 0) return JSON.parse(stdout) as Record<string, unknown>
-    const line = lastLine(stderr, `EIO: the job ended with status ${status ?? 'of a signal'}`)
-    const errno = /^E[A-Z0-9]+/.exec(line)?.[0] ?? 'EIO'
-    const code: ErrorCode = ENVIRONMENT_ERRNOS.has(errno) ? 'ENVIRONMENT' : 'MOUNT_FAILED'
-    throw new SnapshotterError(code, `${args[0] ?? 'job'}: ${line}`, { errno, args })
+    throw failureOf(args, lastLine(stderr, `EIO: the job ended with status ${status ?? 'of a signal'}`))
+  }
+
+  /**
+   * The same for the jobs of layers, of which an image has many: mount-erofs, mount-loop, mount-overlay and umount, in a child
+   * of the server of jobs. @throws as run
+   */
+  async job (args: readonly string[], deadlineMs = NATIVE_JOB_DEADLINE_MS): Promise<void> {
+    const { status, line } = await this.#jobs.run(args, deadlineMs)
+    if (status !== 0) throw failureOf(args, line)
   }
 
   /** Writes everything out that the directory's filesystem has in memory. @throws RESOURCE_EXHAUSTED when the disk did not take it. */
@@ -73,6 +82,12 @@ export class NativeProgram {
   async stopGuardian (state: string): Promise<boolean> {
     return (await this.run(['stop', '--state', state]))['stopped'] === true
   }
+}
+
+function failureOf (args: readonly string[], line: string): SnapshotterError {
+  const errno = /^E[A-Z0-9]+/.exec(line)?.[0] ?? 'EIO'
+  const code: ErrorCode = ENVIRONMENT_ERRNOS.has(errno) ? 'ENVIRONMENT' : 'MOUNT_FAILED'
+  return new SnapshotterError(code, `${args[0] ?? 'job'}: ${line}`, { errno, args })
 }
 
 function lastLine (text: string, otherwise: string): string {

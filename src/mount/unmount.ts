@@ -5,5 +5,5 @@ import type { NativeProgram } from './native-program.ts'
 
 /** Also when nothing is mounted, or several mounts are stacked. @throws MOUNT_FAILED when somebody has a file open there. */
 export async function unmountAll (native: NativeProgram, target: string): Promise<void> {
-  while (isMounted(await readFile('/proc/self/mountinfo', 'utf8'), target)) await native.run(['umount', target])
+  while (isMounted(await readFile('/proc/self/mountinfo', 'utf8'), target)) await native.job(['umount', target])
 }
