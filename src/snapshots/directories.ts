@@ -2,7 +2,7 @@
 // is written, removed when no record names them. Modes as containerd's overlay snapshotter (plugins/snapshots/overlay).
 import { randomUUID } from 'node:crypto'
 import { renameSync } from 'node:fs'
-import { chmod, lchown, lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { chmod, lchown, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asSnapshotterError, SnapshotterError, systemCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
@@ -19,6 +19,8 @@ const CONDEMNED = 'old-'
 export interface YoungDirectory {
   /** Gives it its number. Synchronous, to run inside a transaction. */
   readonly place: (id: number) => void
+  /** Resolves when it survives power loss: SQLite's own fsync may bring nothing but its log to the disk. After `place`. */
+  readonly settle: () => Promise<void>
   /** Removes it, placed or not. */
   readonly discard: () => Promise<void>
 }
@@ -62,6 +64,9 @@ export class SnapshotDirectories {
       this.#protected.delete(name)
       name = String(id)
     }
+    const settle = async (): Promise<void> => {
+      for (const directory of [join(this.root, name), this.root]) await syncDirectory(directory)
+    }
     const discard = async (): Promise<void> => {
       this.#protected.delete(name)
       await this.#remove(name)
@@ -71,7 +76,7 @@ export class SnapshotDirectories {
       await makeExactly(join(path, 'fs'), MODE_UPPER)
       if (kind === 'active') await makeExactly(join(path, 'work'), MODE_WORK)
       if (owner !== null) await lchown(join(path, 'fs'), owner.uid, owner.gid)
-      return { place, discard }
+      return { place, settle, discard }
     } catch (error) {
       await discard()
       throw explain(error, path)
@@ -85,6 +90,13 @@ export class SnapshotDirectories {
 
   unprotect (id: number): void {
     this.#protected.delete(String(id))
+  }
+
+  async has (id: number): Promise<boolean> {
+    return await lstat(join(this.root, String(id))).then(() => true, (error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return false
+      throw error
+    })
   }
 
   /** Puts back what a wiped disk took from under a record. */
@@ -160,6 +172,15 @@ export class SnapshotDirectories {
 export async function ownerOf (path: string): Promise<{ uid: number, gid: number }> {
   const { uid, gid } = await lstat(path)
   return { uid, gid }
+}
+
+async function syncDirectory (path: string): Promise<void> {
+  const directory = await open(path)
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
 }
 
 function isNumber (name: string): boolean {

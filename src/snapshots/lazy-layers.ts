@@ -5,7 +5,7 @@ export interface LazyMountRequest {
   readonly chainId: string
   /** Backend name of the parent snapshot, or null for a base layer. */
   readonly parentChain: string | null
-  /** As the client sent them; untrusted hints. */
+  /** As the client sent them; untrusted hints. None when the layer is mounted before it is asked for. */
   readonly labels: Readonly<Record<string, string>>
   /** An empty directory. */
   readonly target: string

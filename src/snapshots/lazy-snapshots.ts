@@ -9,6 +9,7 @@ import { SingleFlight } from '../base/single-flight.ts'
 import type { SnapshotDirectories } from './directories.ts'
 import { acceptLabels, type Labels } from '../base/labels.ts'
 import type { LazyLayers, LazyMount } from './lazy-layers.ts'
+import { type ExpectedLayer, type MadeMount, MountsAhead } from './mounts-ahead.ts'
 import { LABEL_LAZY, LABEL_SNAPSHOT_REF } from './snapshot.ts'
 import type { SnapshotStore, StoredSnapshot } from './store.ts'
 
@@ -37,8 +38,22 @@ export class LazySnapshots {
   readonly #unavailable = new Map<number, string>()
   readonly #closing = new AbortController()
 
+  readonly #ahead = new MountsAhead({
+    make: async (chainId, parent, onId) => await this.#make(chainId, parent, {}, onId),
+    undo: async (id) => { await this.#abandon(id, Promise.resolve()) }
+  })
+
   constructor (init: LazySnapshotsInit) {
     this.#init = init
+  }
+
+  /** Mounts layers, base first, before anybody asks for them; those that nobody asked for when `until` ends are let go. */
+  expect (layers: readonly ExpectedLayer[], until: Promise<unknown>): void {
+    let parent = ''
+    for (const layer of layers) {
+      if (this.#init.store.findLazy(layer.chainId, parent) === null) this.#ahead.add(JSON.stringify([layer.chainId, parent]), layer, parent, until)
+      parent = internalName(layer.chainId, parent) // another one, and nobody asks, where the parent is no lazy layer
+    }
   }
 
   /**
@@ -92,8 +107,9 @@ export class LazySnapshots {
 
   /** Where layers of this chain ID, or all, are mounted or were to be. */
   places (chainId: string | null = null): LazyPlace[] {
-    return this.#init.store.allLazy().filter(isLazy).filter(({ lazy }) => chainId === null || lazy.chainId === chainId)
-      .map(({ id, lazy }) => ({ chainId: lazy.chainId, target: this.#init.directories.fs(id) }))
+    const recorded = this.#init.store.allLazy().filter(isLazy).map(({ id, lazy }) => ({ chainId: lazy.chainId, id }))
+    return [...recorded, ...this.#ahead.places()].filter((place) => chainId === null || place.chainId === chainId)
+      .map((place) => ({ chainId: place.chainId, target: this.#init.directories.fs(place.id) }))
   }
 
   /**
@@ -103,7 +119,10 @@ export class LazySnapshots {
   async revoke (target: string, reason: SnapshotterError): Promise<boolean> {
     const { store, directories, layers } = this.#init
     const snapshot = store.allLazy().find(({ id }) => directories.fs(id) === target)
-    if (snapshot === undefined) return false
+    if (snapshot === undefined) {
+      const ahead = this.#ahead.places().find(({ id }) => directories.fs(id) === target)
+      return ahead !== undefined && await this.#ahead.revoke(ahead.id)
+    }
     this.#unavailable.set(snapshot.id, reason.line)
     await layers.unmount(target)
     // Mounts that were handed out before must fail, not find an empty directory in the layer's place.
@@ -132,8 +151,34 @@ export class LazySnapshots {
   }
 
   async #mount (chainId: string, parent: string, labels: Labels): Promise<boolean> {
+    const { store, directories } = this.#init
+    const signal = this.#deadline(LAZY_PREPARE_DEADLINE_MS, `mounting layer ${chainId} took over ${LAZY_PREPARE_DEADLINE_MS} ms`)
+    const ahead = await this.#ahead.take(JSON.stringify([chainId, parent]), async (made) => await abortable(made, signal))
+    const made = ahead ?? await this.#make(chainId, parent, labels)
+    if (made === null) return false
+    const { id, mount } = made
+    try {
+      store.create({
+        kind: 'committed',
+        name: internalName(chainId, parent),
+        parent,
+        labels: acceptLabels({ ...labels, ...mount.labels, [LABEL_LAZY]: 'true', [LABEL_SNAPSHOT_REF]: chainId }),
+        lazy: { chainId, restore: mount.restore }
+      }, () => {}, id)
+    } catch (error) {
+      await this.#abandon(id, Promise.resolve())
+      throw error
+    }
+    directories.unprotect(id)
+    this.#init.log.info({ chainId, id }, 'layer mounted lazily')
+    return true
+  }
+
+  /** A mounted directory that nobody sweeps and nobody recorded. */
+  async #make (chainId: string, parent: string, labels: Labels, onId = (_: number): void => {}): Promise<MadeMount | null> {
     const { store, directories, layers } = this.#init
     const id = store.reserveId()
+    onId(id)
     directories.protect(id)
     const signal = this.#deadline(LAZY_PREPARE_DEADLINE_MS, `mounting layer ${chainId} took over ${LAZY_PREPARE_DEADLINE_MS} ms`)
     let mounting: Promise<LazyMount | null> = Promise.resolve(null)
@@ -142,20 +187,9 @@ export class LazySnapshots {
       directory.place(id)
       mounting = layers.mount({ chainId, parentChain: parent === '' ? null : parent, labels, target: directories.fs(id), signal })
       const mount = await abortable(mounting, signal)
-      if (mount === null) {
-        await this.#abandon(id, mounting)
-        return false
-      }
-      store.create({
-        kind: 'committed',
-        name: internalName(chainId, parent),
-        parent,
-        labels: acceptLabels({ ...labels, ...mount.labels, [LABEL_LAZY]: 'true', [LABEL_SNAPSHOT_REF]: chainId }),
-        lazy: { chainId, restore: mount.restore }
-      }, () => {}, id)
-      directories.unprotect(id)
-      this.#init.log.info({ chainId, id }, 'layer mounted lazily')
-      return true
+      if (mount !== null) return { id, mount }
+      await this.#abandon(id, mounting)
+      return null
     } catch (error) {
       // A mount that does not listen to its signal is undone when it settles; nobody waits for it.
       const undone = this.#abandon(id, mounting)

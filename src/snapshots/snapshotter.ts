@@ -13,6 +13,7 @@ import { acceptLabels, type Labels } from '../base/labels.ts'
 import type { LazyLayers } from './lazy-layers.ts'
 import { type LazyPlace, LazySnapshots } from './lazy-snapshots.ts'
 import { mountsOf } from './mount-options.ts'
+import type { ExpectedLayer } from './mounts-ahead.ts'
 import { type Kind, LABEL_SNAPSHOT_REF, type Mount, NO_USAGE, snapshotField, type SnapshotInfo, type Usage } from './snapshot.ts'
 import { quote, SnapshotStore, type StoredSnapshot } from './store.ts'
 
@@ -55,6 +56,7 @@ export class Snapshotter {
     try {
       store.raiseId(highest)
       await directories.condemn(() => store.ids())
+      await snapshotter.#forgetUnanswered()
       await snapshotter.#lazy.restoreAll()
     } catch (error) {
       store.close()
@@ -87,6 +89,11 @@ export class Snapshotter {
       }
     }
     return await this.#create('active', key, parent, accepted)
+  }
+
+  /** Lazy layers that will be asked for, base first: mounted beforehand. See LazySnapshots.expect. */
+  expect (layers: readonly ExpectedLayer[], until: Promise<unknown>): void {
+    this.#lazy.expect(layers, until)
   }
 
   /** A read-only snapshot; never lazy by itself. */
@@ -196,10 +203,23 @@ export class Snapshotter {
     const directory = await this.#directories.make(kind, owner)
     try {
       const id = this.#store.create({ kind, name: key, parent, labels, lazy: null }, directory.place)
+      await directory.settle().catch((error: unknown) => {
+        this.#store.remove(key)
+        throw error
+      })
       return this.#mountsOf(kind, id, parents)
     } catch (error) {
       await directory.discard()
       throw error
+    }
+  }
+
+  /** Records whose directory did not reach the disk before the power failed: their Prepare was never answered. */
+  async #forgetUnanswered (): Promise<void> {
+    for (const { id, info } of this.#store.uncommitted()) {
+      if (await this.#directories.has(id)) continue
+      this.#store.remove(info.name)
+      this.#log.warn({ key: info.name, id }, 'a snapshot without a directory is forgotten')
     }
   }
 

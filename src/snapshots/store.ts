@@ -33,6 +33,7 @@ const SQL = {
   byName: `SELECT ${COLUMNS} WHERE s.name = ?`,
   byChain: `SELECT ${COLUMNS} WHERE s.chain_id = ? AND ifnull(p.name, '') = ?`,
   lazy: `SELECT ${COLUMNS} WHERE s.chain_id IS NOT NULL ORDER BY s.id`,
+  uncommitted: `SELECT ${COLUMNS} WHERE s.kind <> 'committed'`,
   page: `SELECT ${COLUMNS} WHERE (s.chain_id IS NULL, s.id) > (?, ?) ORDER BY s.chain_id IS NULL, s.id LIMIT ${LIST_BATCH}`,
   ancestors: `WITH RECURSIVE up (id, depth) AS (SELECT id, 0 FROM snapshots WHERE name = ?
     UNION ALL SELECT s.parent_id, up.depth + 1 FROM snapshots s JOIN up ON s.id = up.id WHERE s.parent_id IS NOT NULL)
@@ -88,6 +89,10 @@ export class SnapshotStore {
 
   allLazy (): StoredSnapshot[] {
     return this.#statements.lazy.all().map(decode)
+  }
+
+  uncommitted (): StoredSnapshot[] {
+    return this.#statements.uncommitted.all().map(decode)
   }
 
   /**

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import { chownSync, linkSync, lstatSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chownSync, linkSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { SnapshotterError } from '../../src/base/errors.ts'
@@ -233,4 +233,15 @@ test('a snapshot is committed when its files are on the disk, not before, and no
   expect(snapshotter.stat('c').kind).toBe('committed')
   expect(settled).toEqual(Array(2).fill(`${join(root, 'snapshots/ipfs/1/fs')} active`))
   await snapshotters.close()
+})
+
+test('a record whose directory never reached the disk is forgotten at start, and one that was committed is not', async () => {
+  for (const key of ['a', 'b', 'c']) await scene.sn().prepare(key, '', {})
+  await scene.sn().commit('base', 'a', {})
+  await scene.sn().view('look', 'base', {})
+  await scene.restart(scene.layers, () => { for (const id of [1, 2, 4]) rmSync(join(scene.root, 'snapshots/ipfs', String(id)), { recursive: true }) })
+
+  expect(scene.all().map(({ name }) => name).sort()).toEqual(['base', 'c'])
+  expect(scene.logged.filter((line) => line.includes('forgotten'))).toHaveLength(2)
+  await expect(scene.sn().prepare('b', 'base', {})).rejects.toThrow(/ENOENT/) // nothing is built on what is gone
 })
