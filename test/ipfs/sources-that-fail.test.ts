@@ -13,6 +13,7 @@ import { ForegroundGate } from '../../src/ipfs/foreground-gate.ts'
 import { Latency } from '../../src/ipfs/latency.ts'
 import type { CarBlocks } from '../fakes/gateway.ts'
 import { ManualTime } from '../fakes/manual-time.ts'
+import { Relay } from '../fakes/relay.ts'
 import { failureOf, gatewayOf, onClose, service, serviceOver } from './block-services.ts'
 import { importContent, vectorContent } from './vector-dag.ts'
 
@@ -159,7 +160,8 @@ describe('death and return', () => {
   })
 
   test('connections that all broke are made anew', async () => {
-    const relay = await startRelay((await gatewayOf(blocks)).host)
+    const relay = await Relay.over((await gatewayOf(blocks)).host)
+    onClose(async () => { await relay.close() })
     const over = service({ sources: [{ type: 'gateway', url: relay.url }], log: silentLog, sleep: new ManualTime().sleep })
     await Promise.all(leaves.slice(0, 6).map(async (cid) => await over.get(cid)))
     relay.cut()
@@ -222,26 +224,4 @@ async function rawServer (answer: () => Array<string | Uint8Array>): Promise<str
   })
   onClose(async () => { await new Promise((resolve) => { server.close(resolve) }) })
   return await listening(server)
-}
-
-/** Passes connections on until they are cut. */
-async function startRelay (host: string): Promise<{ url: string, cut: () => void }> {
-  const { connect } = await import('node:net')
-  const [address = '', port = ''] = host.split(':')
-  const open = new Set<{ destroy: () => void }>()
-  const server = createServer((client) => {
-    const upstream = connect(Number(port), address)
-    for (const socket of [client, upstream]) {
-      open.add(socket)
-      socket.on('error', () => {})
-      socket.once('close', () => { client.destroy(); upstream.destroy() })
-    }
-    client.pipe(upstream).pipe(client)
-  })
-  const cut = (): void => { for (const socket of open) socket.destroy() }
-  onClose(async () => {
-    cut()
-    await new Promise((resolve) => { server.close(resolve) })
-  })
-  return { url: await listening(server), cut }
 }
