@@ -141,6 +141,7 @@ export const FILTER_PATTERN_REPEATS_MAX = 3 // unbounded repeats: matching costs
 export const LAZY_PREPARE_DEADLINE_MS = 60_000 // containerd holds a lock during Prepare (design §2)
 export const LAZY_RESTORE_DEADLINE_MS = 60_000 // of one layer, at start and again when it is asked for
 export const LAZY_RESTORE_CONCURRENCY = 8 // layers that are mounted at once after a restart
+export const LAZY_AHEAD_CONCURRENCY = 4 // layers that are mounted at once before they are asked for
 export const DISK_USAGE_CONCURRENCY = 16 // directories read at once
 
 // Talking to containerd

@@ -1,7 +1,7 @@
 // `pull`: resolves the reference, opens all layers at once, fetches what their publisher marked as needed first, and
 // meanwhile fills containerd through its own API, so that any client finds an ordinary image. It does not wait for the
 // fetching: a container may start, its reads wait for what is in flight.
-import { SnapshotterError } from '../base/errors.ts'
+import { messageOf, SnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Config } from '../config/load.ts'
 import { pullImage } from '../grpc/pull-image.ts'
@@ -15,6 +15,7 @@ import { type BookedLayer, downwards } from './image-book.ts'
 import type { LayerProofs } from './proof.ts'
 import type { ChainClaims } from './proof-claims.ts'
 import { asPullRequest } from './pull-request.ts'
+import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { Sources } from './sources.ts'
 
 interface Parts {
@@ -23,13 +24,14 @@ interface Parts {
   readonly proofs: LayerProofs
   readonly sources: Sources
   readonly mounts: LayerMounts
+  readonly snapshotters: Snapshotters
   readonly early: EarlyFetch
   /** Called when a container may start: its reads come before what is done in the background. */
   readonly expectReads: () => void
   readonly log: Log
 }
 
-export function pullHandler ({ config, claims, proofs, sources, mounts, early, expectReads, log }: Parts) {
+export function pullHandler ({ config, claims, proofs, sources, mounts, snapshotters, early, expectReads, log }: Parts) {
   const fetchEarly = async (booked: BookedLayer, pulled: Promise<unknown>): Promise<void> => {
     const { opening, blocks } = booked
     const layer = await opening.opened().catch(() => null)
@@ -39,6 +41,14 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, early, e
     const lowers = downwards(booked).slice(1).map(async (lower) => await lower.opening.opened())
     await Promise.all(lowers).then((below) => { mounts.expect({ layer, lowers: below }, pulled) }, () => {})
     await fetched
+  }
+  const mountAhead = (name: string, layers: readonly BookedLayer[], ended: Promise<unknown>): void => {
+    if (config.prove === 'before-commit') return
+    const expected = layers.map(({ chainId, opening }) => ({ chainId, opened: opening.opened() }))
+    for (const { opened } of expected) opened.catch(() => {}) // told to whoever prepares it
+    snapshotters.get(name).then((snapshotter) => { snapshotter.expect(expected, ended) }, (error: unknown) => {
+      log.debug({ snapshotter: name, error: messageOf(error) }, 'layers not mounted ahead')
+    })
   }
   return async ({ body, signal, emit }: ControlCall): Promise<object> => {
     const request = asPullRequest(body)
@@ -58,10 +68,12 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, early, e
     for (const layer of layers) void fetchEarly(layer, ended.promise)
     const pulled = await pullImage({
       plan,
-      ready: async () => {
-        await opened
-        expectReads()
-        if (config.prove !== 'before-commit') return
+      accepted: () => { mountAhead(request.snapshotter, layers, ended.promise) },
+      ready: async (position) => {
+        // With proof first nothing is mounted before all of the image is proven; else each layer when it is open.
+        await (config.prove === 'before-commit' ? opened : layers[position]?.opening.opened())
+        if (position === 0) expectReads()
+        if (config.prove !== 'before-commit' || position > 0) return
         await Promise.all(layers.map(async ({ opening }) => { await proofs.prove(await opening.opened(), blocks, signal) }))
       },
       address: config.containerdAddress,

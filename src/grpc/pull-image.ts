@@ -7,7 +7,7 @@ import type { ImagePlan } from '../image/plan.ts'
 import { ContainerdClient } from './containerd-client.ts'
 import { type Blob, writeBlob } from './content-writer.ts'
 import { documentsOf, topChainId } from './pull-blobs.ts'
-import { prepareLayer, statThroughPlugin } from './pull-layers.ts'
+import { isKnown, prepareLayer, requireCommitted } from './pull-layers.ts'
 import { dropDeadLeases, withLease } from './pull-lease.ts'
 import type { Descriptor, WireImage } from './wire.ts'
 
@@ -23,8 +23,10 @@ export interface PullImageInit {
   /** The socket that plugin should lead to; compared where containerd tells (1.7 and later). */
   readonly snapshotterAddress?: string
   readonly labels?: Readonly<Record<string, string>>
-  /** Ends when the layers may be prepared; until then only documents are written. */
-  readonly ready?: () => Promise<void>
+  /** Called when the plugin is known to be there and to lead to us. */
+  readonly accepted?: () => void
+  /** Ends when the layer at this place may be prepared, 0 being the base: asked for one after the other. */
+  readonly ready?: (position: number) => Promise<void>
   readonly signal?: AbortSignal
   readonly log?: Log
   readonly onProgress?: (event: PullEvent) => void
@@ -42,7 +44,7 @@ export interface PulledImage {
   readonly containerd: string
 }
 
-const LEASE_TRIES = 2
+const LEASE_TRIES = 3 // as containerd's unpacker: the collector may sweep between two calls
 
 /**
  * @throws CONTAINERD when it cannot be reached or misbehaves; FAILED_PRECONDITION when the plugin is missing or a layer
@@ -54,6 +56,7 @@ export async function pullImage (init: PullImageInit): Promise<PulledImage> {
   try {
     const containerd = await client.version()
     await requirePlugin(client, init)
+    init.accepted?.()
     await dropDeadLeases(client, log)
     for (let tries = 1; ; tries++) {
       try {
@@ -87,36 +90,89 @@ async function requirePlugin (client: ContainerdClient, { snapshotter, snapshott
 async function fill (client: ContainerdClient, init: PullImageInit, lease: string): Promise<Descriptor> {
   const { plan, name, snapshotter, onProgress = () => {}, signal = new AbortController().signal } = init
   const { target, blobs } = documentsOf(plan, snapshotter)
-  // Before anything exists: containerd 1.6 does not lease a target that its database knew already.
-  for (const { chainId } of plan.layers) await client.addResource(lease, { type: `snapshots/${snapshotter}`, id: chainId })
-  for (const blob of blobs) {
-    const written = await writeBlob(client, blob, lease, signal)
-    onProgress({ type: 'blob', digest: blob.digest, size: blob.bytes.byteLength, written })
-  }
-  await init.ready?.()
+  await holdKnown(client, init, lease)
+  const stop = new AbortController()
+  const given = AbortSignal.any([signal, stop.signal])
+  const documents = writeDocuments(client, blobs, lease, given, onProgress)
+  documents.catch((error: unknown) => { stop.abort(error) })
   let parent = ''
-  for (const [at, layer] of plan.layers.entries()) {
-    await prepareLayer({ client, plan, name, snapshotter, lease }, layer, parent)
-    parent = layer.chainId
-    onProgress({ type: 'layer', digest: layer.digest, chainId: layer.chainId, position: at + 1, count: plan.layers.length })
+  try {
+    for (const [at, layer] of plan.layers.entries()) {
+      await untilAborted(init.ready?.(at), given)
+      await prepareLayer({ client, plan, name, snapshotter, lease }, layer, parent)
+      parent = layer.chainId
+      onProgress({ type: 'layer', digest: layer.digest, chainId: layer.chainId, position: at + 1, count: plan.layers.length })
+    }
+  } catch (error) {
+    stop.abort(error)
+    throw error
+  } finally {
+    await documents.catch(() => {}) // nothing may be written when the lease is gone
   }
+  await documents
   await verifyUnderLease(client, blobs, snapshotter, parent)
   const created = await record(client, { name, labels: init.labels ?? {}, target }, lease)
   onProgress({ type: 'image', name, target: target.digest, created })
   return target
 }
 
+/**
+ * containerd 1.6 leases what it makes itself, but not a target of Prepare that its database knew already: those are named.
+ * A snapshot holds all below it, so the top is enough, and the highest that is there. One that the collector takes before
+ * anything stands on it is missed by the Prepare above it.
+ */
+async function holdKnown (client: ContainerdClient, { plan, snapshotter }: PullImageInit, lease: string): Promise<void> {
+  const hold = async (id: string): Promise<void> => { await client.addResource(lease, { type: `snapshots/${snapshotter}`, id }) }
+  await hold(topChainId(plan))
+  const known = await highestKnown(client, plan, snapshotter)
+  if (known !== null && known !== topChainId(plan)) await hold(known)
+}
+
+/** Searched by halves: a snapshot that is there has all below it. */
+async function highestKnown (client: ContainerdClient, { layers }: ImagePlan, snapshotter: string): Promise<string | null> {
+  let [low, high] = [0, layers.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (await isKnown(client, snapshotter, layers[middle]?.chainId ?? '')) low = middle + 1
+    else high = middle
+  }
+  return layers[low - 1]?.chainId ?? null
+}
+
+/** Documents do not wait for each other. @throws when all have ended */
+async function writeDocuments (
+  client: ContainerdClient, blobs: readonly Blob[], lease: string, signal: AbortSignal, onProgress: (event: PullEvent) => void
+): Promise<void> {
+  const ended = await Promise.allSettled(blobs.map(async (blob) => {
+    const written = await writeBlob(client, blob, lease, signal)
+    onProgress({ type: 'blob', digest: blob.digest, size: blob.bytes.byteLength, written })
+  }))
+  for (const one of ended) if (one.status === 'rejected') throw one.reason
+}
+
+async function untilAborted (work: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted()
+  if (work === undefined) return
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const onAbort = (): void => { reject(signal.reason as Error) }
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
 /** A lease that went unnoticed took everything with it; only looking tells. @throws NOT_FOUND */
 async function verifyUnderLease (client: ContainerdClient, blobs: readonly Blob[], snapshotter: string, chainId: string): Promise<void> {
-  for (const { digest, bytes, labels } of blobs) {
+  await Promise.all([requireCommitted(client, snapshotter, chainId), ...blobs.map(async ({ digest, bytes, labels }) => {
     const info = await client.contentInfo(digest)
     const missing = Object.keys(labels).find((key) => info.labels[key] !== labels[key])
     if (info.size !== bytes.byteLength || missing !== undefined) {
       const lacks = missing === undefined ? '' : ` and lacks label ${missing}`
       throw new SnapshotterError('CONTAINERD', `blob ${digest} in containerd has ${info.size} bytes (wanted ${bytes.byteLength})${lacks}`)
     }
-  }
-  await statThroughPlugin(client, snapshotter, chainId)
+  })])
 }
 
 /** True when the name is new. */

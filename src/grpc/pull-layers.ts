@@ -18,21 +18,12 @@ export interface LayerContext {
   readonly lease: string
 }
 
-const PREPARE_TRIES = 3 // as containerd's unpacker: the collector may sweep between two calls
-
-/** @throws FAILED_PRECONDITION when the snapshotter did not take the layer; UNAVAILABLE when it is away. */
-export async function prepareLayer (context: LayerContext, layer: PlannedLayer, parent: string): Promise<void> {
-  for (let tries = 0; tries < PREPARE_TRIES; tries++) {
-    await prepareOnce(context, layer, parent)
-    const info = await statOrNull(context, layer.chainId)
-    if (info === null) continue
-    if (info.kind === 'COMMITTED') return
-    throw new SnapshotterError('FAILED_PRECONDITION', `snapshot ${layer.chainId} in ${context.snapshotter} is ${info.kind}, not committed`)
-  }
-  throw new SnapshotterError('CONTAINERD', `snapshot ${layer.chainId} was collected ${PREPARE_TRIES} times while it was being prepared`)
-}
-
-async function prepareOnce ({ client, plan, name, snapshotter, lease }: LayerContext, layer: PlannedLayer, parent: string): Promise<void> {
+/**
+ * That the snapshot exists and is committed shows when the next one stands on it: a Prepare above it that finds nothing says
+ * NOT_FOUND, above an active one INVALID_ARGUMENT. Of the top, ask `requireCommitted`.
+ * @throws FAILED_PRECONDITION when the snapshotter did not take the layer; NOT_FOUND when the one below is gone; UNAVAILABLE when it is away.
+ */
+export async function prepareLayer ({ client, plan, name, snapshotter, lease }: LayerContext, layer: PlannedLayer, parent: string): Promise<void> {
   const key = `extract-${randomBytes(6).toString('hex')} ${layer.chainId}`
   const request = { snapshotter, key, parent, labels: labelsOf(plan, layer, name) }
   try {
@@ -46,17 +37,23 @@ async function prepareOnce ({ client, plan, name, snapshotter, lease }: LayerCon
     `snapshotter ${snapshotter} did not mount layer ${layer.digest} (chain ID ${layer.chainId}) lazily; does it know the image ${plan.canonical}?`)
 }
 
-async function statOrNull ({ client, snapshotter }: LayerContext, chainId: string): Promise<WireSnapshotInfo | null> {
+/** @throws NOT_FOUND; FAILED_PRECONDITION when it is active; UNAVAILABLE when the plugin stays away. */
+export async function requireCommitted (client: ContainerdClient, snapshotter: string, chainId: string): Promise<void> {
+  const { kind } = await statThroughPlugin(client, snapshotter, chainId)
+  if (kind !== 'COMMITTED') throw new SnapshotterError('FAILED_PRECONDITION', `snapshot ${chainId} in ${snapshotter} is ${kind}, not committed`)
+}
+
+export async function isKnown (client: ContainerdClient, snapshotter: string, chainId: string): Promise<boolean> {
   try {
-    return await statThroughPlugin(client, snapshotter, chainId)
+    await statThroughPlugin(client, snapshotter, chainId)
+    return true
   } catch (error) {
-    if (hasCode(error, 'NOT_FOUND')) return null
+    if (hasCode(error, 'NOT_FOUND')) return false
     throw error
   }
 }
 
-/** @throws NOT_FOUND; UNAVAILABLE when the plugin stays away. */
-export async function statThroughPlugin (client: ContainerdClient, snapshotter: string, key: string): Promise<WireSnapshotInfo> {
+async function statThroughPlugin (client: ContainerdClient, snapshotter: string, key: string): Promise<WireSnapshotInfo> {
   return await throughPlugin(snapshotter, async () => await client.statSnapshot(snapshotter, key))
 }
 
