@@ -41,8 +41,10 @@ export class Service {
   }
 
   /** Resolves when `ready` says so of what it printed. @throws with its last words when it ends before that. */
-  static async start (args: readonly string[], log: string, ready: (service: Service) => boolean): Promise<Service> {
-    const child = spawn(COMMAND, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  static async start (
+    args: readonly string[], log: string, ready: (service: Service) => boolean, environment: Readonly<Record<string, string>> = {}
+  ): Promise<Service> {
+    const child = spawn(COMMAND, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } })
     child.stdout.pipe(createWriteStream(`${log}.out`, { flags: 'a' }))
     child.stderr.pipe(createWriteStream(`${log}.err`, { flags: 'a' }))
     const service = new Service(child, log)

@@ -34,6 +34,8 @@ export interface SceneOptions {
   readonly prove?: 'background' | 'before-commit'
   /** Quiet before a background proof; by default none comes between a test's counts of what was fetched. */
   readonly proveAfter?: string
+  /** Of `serve`, beside that of the test. */
+  readonly environment?: Readonly<Record<string, string>>
 }
 
 export interface Pulled { readonly name: string, readonly manifestDigest: string, readonly layers: ReadonlyArray<{ readonly chainId: string }> }
@@ -57,6 +59,7 @@ export class Scene {
   #containerd: PrivateContainerd | null = null
   /** Pids of guardians and workers, which outlive `serve`. */
   readonly #native = new Set<number>()
+  #environment: Readonly<Record<string, string>> = {}
 
   /** Root and state may be below `disk`, a path relative to the scene's folder. */
   constructor (disk = '') {
@@ -79,6 +82,7 @@ export class Scene {
   }
 
   configure (options: SceneOptions): void {
+    this.#environment = options.environment ?? {}
     const { sources = [], driver = 'auto', timeout = '10s', deadline = '30s', cacheKey = 'disk', maxSize = '20GiB' } = options
     const { onFailure = 'eio', onViolation = 'kill', prove = 'background', proveAfter = '1h' } = options
     writeFileSync(this.config, [
@@ -110,7 +114,8 @@ export class Scene {
     const path = join(this.folder, 'serve')
     const ready = (text: string): number => text.split('"msg":"ready"').length
     const before = this.#daemon === null ? 1 : ready(this.#daemon.stderr)
-    this.#daemon = await Service.start(['serve', '--config', this.config, '--log-level', 'debug'], path, ({ stderr }) => ready(stderr) > before)
+    this.#daemon = await Service.start(['serve', '--config', this.config, '--log-level', 'debug'], path, ({ stderr }) => ready(stderr) > before,
+      this.#environment)
     this.#services.push(this.#daemon)
     await this.status()
   }

@@ -44,7 +44,10 @@ export class Relay {
     const server = this.#server
     this.#server = null
     this.cut()
-    await new Promise<void>((resolve) => { server === null ? resolve() : server.close(() => { resolve() }) })
+    await new Promise<void>((resolve) => {
+      if (server === null) resolve()
+      else server.close(() => { resolve() })
+    })
   }
 
   /** As when packets are dropped: nothing is answered, nothing ends. */

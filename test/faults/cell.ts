@@ -23,6 +23,8 @@ export interface Row {
   readonly recoveryMs: { readonly median: number, readonly worst: number } | null
   /** What must not be: one line each. */
   readonly problems: readonly string[]
+  /** What another's snapshotter did, played to compare: one line each. */
+  readonly findings: readonly string[]
   /** What reads failed with. */
   readonly errors: readonly string[]
 }
@@ -43,9 +45,7 @@ export async function playCell (cell: Cell): Promise<Row> {
   try {
     for (let attempt = 0; attempt < tries; attempt++) await playOnce(cell, stage, attempt, tally)
     tally.bytesFetchedAgain = stage.bytesFetchedAgain()
-    const { bytesServedUnverified, worker } = await stage.status()
-    if (bytesServedUnverified > 0) tally.problems.push(`${bytesServedUnverified} bytes were served unverified`)
-    if (worker.violations > 0) tally.problems.push(`${worker.violations} violations`)
+    await tally.judge(stage)
   } catch (error) {
     tally.problems.push(messageOf(error))
   }
@@ -65,11 +65,13 @@ async function playOnce ({ moment, victim, random }: Cell, stage: Stage, attempt
   const [count, { repeated, lost }] = await Promise.all([underway.job.count(), underway.finish()])
   tally.add(hit, ms, repeated)
   tally.addReads(count)
-  tally.problems.push(...lost)
+  if (moment.stock === true) tally.findings.push(...lost)
+  else tally.problems.push(...lost)
 }
 
 export class Tally {
   readonly problems: string[] = []
+  readonly findings: string[] = []
   bytesFetchedAgain = 0
   #hit = 0
   #reads = 0
@@ -92,6 +94,13 @@ export class Tally {
     for (const error of errors) this.#errors.add(error)
   }
 
+  /** What the node says of itself. */
+  async judge (stage: Stage): Promise<void> {
+    const { bytesServedUnverified, worker } = await stage.status()
+    if (bytesServedUnverified > 0) this.problems.push(`${bytesServedUnverified} bytes were served unverified`)
+    if (worker.violations > 0) this.problems.push(`${worker.violations} violations`)
+  }
+
   row (driver: Driver, moment: string, fault: string): Row {
     const times = this.#recoveries
     return {
@@ -107,6 +116,7 @@ export class Tally {
       repeatedCalls: this.#repeated,
       recoveryMs: times.length === 0 ? null : { median: Math.round(quantile(times, 0.5)), worst: Math.round(Math.max(...times)) },
       problems: this.problems,
+      findings: this.findings,
       errors: [...this.#errors]
     }
   }

@@ -1,6 +1,8 @@
-// `npm run faults`: kills every part of a node at every moment, each pair on a node of its own, as often as asked, and prints what it
-// cost as one table per driver. Exits with 1 when a byte was wrong, something answered was lost, or something was left behind.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+// `npm run faults`: kills every part of a node at every moment and lets its network fail in every way, each pair on a node of its own,
+// as often as asked, and prints what it cost as one table per driver. Exits with 1 when a byte was wrong, something answered was lost,
+// a read failed that had to wait, or something was left behind.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { machineFacts } from '../../bench/machine-facts.ts'
 import { seededRandom } from '../../bench/statistics.ts'
@@ -9,32 +11,58 @@ import { whyNot } from '../e2e/harness.ts'
 import { preparePrograms } from '../suites/erofs-mounts.ts'
 import { playCell, type Row } from './cell.ts'
 import { MOMENTS } from './moments.ts'
-import { type Options, parseOptions, USAGE } from './options.ts'
-import { markdownOf, tableOf } from './report.ts'
-import type { Wares } from './stage.ts'
+import { NETWORK, playNetworkCell } from './network-cell.ts'
+import { NETWORK_FAULTS } from './network-faults.ts'
+import { DRIVERS, type Options, parseOptions, USAGE } from './options.ts'
+import { Record, writeDocument } from './record.ts'
+import { factLines, tableOf } from './report.ts'
+import type { Driver, Wares } from './stage.ts'
 import { VICTIMS } from './victims.ts'
 import { makeWares } from './wares.ts'
 
-process.env['TMPDIR'] ??= '/var/tmp' // a disk: EROFS cannot be mounted from a file in a tmpfs
+/** Nodes whose network fails mostly wait. */
+const NETWORKS_AT_ONCE = 4
+
 const say = (text: string): void => { process.stdout.write(`${text}\n`) }
 
-async function playAll (options: Options, wares: Wares): Promise<Row[]> {
-  const random = seededRandom(options.seed)
-  const rows: Row[] = []
-  const add = (row: Row): void => {
-    rows.push(row)
-    say(`${row.driver}: ${row.fault} during ${row.moment}: ${JSON.stringify({ ...row, driver: undefined, fault: undefined, moment: undefined })}`)
-  }
-  const wanted = (names: readonly string[], name: string): boolean => names.length === 0 || names.includes(name)
-  for (const driver of options.drivers) {
-    for (const moment of MOMENTS) {
-      for (const victim of VICTIMS.map((make) => make())) {
-        if (!wanted(options.moments, moment.name) || !wanted(options.victims, victim.name)) continue
-        add(await playCell({ driver, moment, victim, tries: options.tries, random, wares }))
-      }
+interface Play {
+  readonly driver: Driver
+  readonly moment: string
+  readonly fault: string
+  readonly play: (wares: Wares) => Promise<Row>
+}
+
+function plays ({ drivers, moments, victims, tries, seed }: Options): { readonly kills: Play[], readonly networks: Play[] } {
+  const random = seededRandom(seed)
+  const wanted = ({ moment, fault }: Play): boolean =>
+    (moments.length === 0 || moments.includes(moment)) && (victims.length === 0 || victims.includes(fault))
+  const kills = drivers.flatMap((driver) => MOMENTS.flatMap((moment) => (moment.victims ?? VICTIMS).map((make): Play => {
+    const victim = make()
+    return { driver, moment: moment.name, fault: victim.name, play: async (wares) => await playCell({ driver, moment, victim, tries, random, wares }) }
+  })))
+  const networks = drivers.flatMap((driver) => NETWORK_FAULTS.map((fault): Play =>
+    ({ driver, moment: NETWORK, fault: fault.name, play: async (wares) => await playNetworkCell({ driver, fault, tries, wares }) })))
+  return { kills: kills.filter(wanted), networks: networks.filter(wanted) }
+}
+
+async function playAll (options: Options, record: Record, wares: Wares): Promise<void> {
+  const all = plays(options)
+  const todo = ({ driver, moment, fault }: Play): boolean => !options.resume || record.find(driver, moment, fault)?.tries !== options.tries
+  const [kills, networks] = [all.kills.filter(todo), all.networks.filter(todo)]
+  const total = kills.length + networks.length
+  let done = 0
+  const take = async (queue: Play[]): Promise<void> => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const began = performance.now()
+      const row = await next.play(wares)
+      const seconds = Math.round((performance.now() - began) / 1000)
+      record.add({ ...row, seed: options.seed, seconds })
+      const { driver, fault, moment, ...figures } = row
+      say(`${++done}/${total} ${driver}: ${fault} during ${moment}, ${seconds} s: ${JSON.stringify(figures)}`)
     }
   }
-  return rows
+  await Promise.all(Array.from({ length: NETWORKS_AT_ONCE }, async () => { await take(networks) }))
+  await take(kills)
 }
 
 async function main (): Promise<number> {
@@ -43,18 +71,20 @@ async function main (): Promise<number> {
   if (whyNot !== null) throw new Error(whyNot)
   await preparePrograms()
   const began = new Date()
-  const folder = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'faults-'))
+  const folder = mkdtempSync(join(tmpdir(), 'faults-'))
   try {
-    say(`seed ${options.seed}, ${options.tries} tries a cell`)
-    const rows = await playAll(options, await makeWares(folder, options.tries))
-    const tables = options.drivers.map((driver) => ({ title: `Driver ${driver}`, rows: rows.filter((row) => row.driver === driver) }))
-    for (const { title, rows } of tables) say(`\n${renderTable(tableOf(title, rows))}`)
-    if (options.out !== null) {
-      const machine = await machineFacts(`npm run faults -- ${process.argv.slice(2).join(' ')}`.trim(), began)
-      writeFileSync(`${options.out}.json`, `${JSON.stringify({ machine, seed: options.seed, tries: options.tries, rows }, null, 2)}\n`)
-      writeFileSync(`${options.out}.md`, tables.map(({ title, rows }) => markdownOf(title, rows)).join('\n'))
+    say(`seed ${options.seed}, ${options.tries} tries a cell, rows in ${options.out}`)
+    const record = new Record(options.out)
+    await playAll(options, record, await makeWares(folder, options.tries))
+    const { kills, networks } = plays(options)
+    const asked = [...kills, ...networks].flatMap(({ driver, moment, fault }) => record.find(driver, moment, fault) ?? [])
+    for (const driver of options.drivers) say(`\n${renderTable(tableOf(`Driver ${driver}`, asked.filter((row) => row.driver === driver)))}`)
+    if (options.docs) {
+      const everything = plays({ ...options, drivers: DRIVERS, moments: [], victims: [] })
+      const rows = [...everything.kills, ...everything.networks].flatMap(({ driver, moment, fault }) => record.find(driver, moment, fault) ?? [])
+      writeDocument(factLines(await machineFacts(`npm run faults -- ${process.argv.slice(2).join(' ')}`.trim(), began)), rows)
     }
-    return rows.some(({ problems, wrongBytes }) => problems.length > 0 || wrongBytes > 0) ? 1 : 0
+    return asked.some(({ problems, wrongBytes }) => problems.length > 0 || wrongBytes > 0) ? 1 : 0
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

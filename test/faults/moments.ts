@@ -6,6 +6,7 @@ import type { ReadJob } from './obedient-container.ts'
 import type { Stage } from './stage.ts'
 import { committing, preparing, removing } from './snapshot-calls.ts'
 import { pulling } from './pull-call.ts'
+import { type Victim, VICTIMS } from './victims.ts'
 
 export interface Moment {
   readonly name: string
@@ -13,6 +14,10 @@ export interface Moment {
   readonly begin: (stage: Stage, attempt: number, random: () => number) => Promise<Underway>
   /** Of the node's cache. */
   readonly maxSize?: string
+  /** Those who are killed; default: everybody. */
+  readonly victims?: ReadonlyArray<() => Victim>
+  /** Another's snapshotter is looked at, to compare: what goes wrong is counted and told, but no problem of ours. */
+  readonly stock?: true
 }
 
 export interface Underway {
@@ -107,4 +112,15 @@ const called: readonly Moment[] = calls.map(([name, begin]) => ({
   }
 }))
 
-export const MOMENTS: readonly Moment[] = [open, read, miss, cacheWrite, ...called, eviction]
+/** The same with containerd's own overlayfs, which no fault of ours can touch: what containerd's death alone does to a Commit. */
+const stock: Moment = {
+  name: 'Commit to stock overlayfs',
+  victims: VICTIMS.filter((make) => make().name === 'containerd'),
+  stock: true,
+  begin: async (stage, attempt, random) => {
+    const { open, finish } = await committing(stage, attempt, random, 'overlayfs')
+    return { open, finish, job: stage.container.read(stage.warm, CALLS_ROUNDS), proceed: () => {} }
+  }
+}
+
+export const MOMENTS: readonly Moment[] = [open, read, miss, cacheWrite, ...called, stock, eviction]

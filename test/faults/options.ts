@@ -1,9 +1,11 @@
 // The command line of `npm run faults`. Refuses what it does not know.
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Driver } from './stage.ts'
 
-const DRIVERS: readonly Driver[] = ['erofs', 'erofs-loop']
+export const DRIVERS: readonly Driver[] = ['erofs', 'erofs-loop']
 const TRIES = 20
+const OUT = resolve(import.meta.dirname, '../../build/faults.json')
 
 export interface Options {
   readonly drivers: readonly Driver[]
@@ -12,18 +14,24 @@ export interface Options {
   readonly victims: readonly string[]
   readonly tries: number
   readonly seed: number
-  /** Path without ending: .json and .md are added. */
-  readonly out: string | null
+  /** The rows, as JSON: written after each cell. */
+  readonly out: string
+  /** Cells that stand in `out` with as many tries are not played again. */
+  readonly resume: boolean
+  /** Puts the tables into docs/FAULTS.md. */
+  readonly docs: boolean
   readonly help: boolean
 }
 
 export const USAGE = `npm run faults -- [option…]
   --tries N       per cell, default ${TRIES}
   --driver NAME   ${DRIVERS.join(', ')} (may be repeated); default: both
-  --moment NAME   only this one, like read or "cache write" (may be repeated)
-  --victim NAME   only worker, node, guardian or containerd (may be repeated)
+  --moment NAME   only this one, like read or "cache write"; network: the faults of sources (may be repeated)
+  --victim NAME   only worker, node, guardian, containerd or a fault of sources like "dead for 6 s" (may be repeated)
   --seed N        of the random moments, default: from the clock, printed
-  --out PATH      writes PATH.json and PATH.md`
+  --out PATH      the rows as JSON, written after each cell; default build/faults.json
+  --resume        leaves out the cells that PATH has already, with as many tries
+  --docs          puts the tables of all cells that PATH has into docs/FAULTS.md`
 
 /** @throws Error with one line that says what is wrong. */
 export function parseOptions (args: readonly string[], now: number): Options {
@@ -35,7 +43,9 @@ export function parseOptions (args: readonly string[], now: number): Options {
       moment: { type: 'string', multiple: true, default: [] },
       victim: { type: 'string', multiple: true, default: [] },
       seed: { type: 'string', default: String(now % 1_000_000) },
-      out: { type: 'string' },
+      out: { type: 'string', default: OUT },
+      resume: { type: 'boolean', default: false },
+      docs: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false }
     }
   })
@@ -50,7 +60,9 @@ export function parseOptions (args: readonly string[], now: number): Options {
     victims: values.victim,
     tries: natural('--tries', values.tries),
     seed: natural('--seed', values.seed),
-    out: values.out ?? null,
+    out: values.out,
+    resume: values.resume,
+    docs: values.docs,
     help: values.help
   }
 }

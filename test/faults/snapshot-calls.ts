@@ -16,12 +16,18 @@ export interface Calls {
   readonly finish: () => Promise<Aftermath>
 }
 
-type Begin = (stage: Stage, attempt: number, random: () => number) => Promise<Calls>
+type Begin = (stage: Stage, attempt: number, random: () => number, snapshotter?: string) => Promise<Calls>
+
+/** Whose snapshots, and on what they are made. */
+interface Place {
+  readonly parent: string
+  readonly client: () => SnapshotsClient
+}
 
 interface Plan {
   readonly make: (client: SnapshotsClient, key: string, parent: string) => Promise<unknown>
-  /** The answer to a repeated call that had been done. */
-  readonly done: number
+  /** Answers to a repeated call that had been done; what there is then is looked at. */
+  readonly done: readonly number[]
   /** What there must be afterwards, by key; null: nothing. */
   readonly after: (key: string) => { readonly name: string, readonly kind: string } | null
   readonly before: (client: SnapshotsClient, key: string, parent: string) => Promise<unknown>
@@ -30,24 +36,25 @@ interface Plan {
 const prepare: Plan['make'] = async (client, key, parent) => await client.prepare(key, parent, KEPT)
 
 export const preparing = sequence({
-  make: prepare, before: async () => {}, done: ALREADY_EXISTS, after: (key) => ({ name: key, kind: 'active' })
+  make: prepare, before: async () => {}, done: [ALREADY_EXISTS], after: (key) => ({ name: key, kind: 'active' })
 })
 
 export const committing = sequence({
   make: async (client, key) => { await client.commit(`${key}-committed`, key, KEPT) },
   before: prepare,
-  done: NOT_FOUND,
+  done: [ALREADY_EXISTS, NOT_FOUND],
   after: (key) => ({ name: `${key}-committed`, kind: 'committed' })
 })
 
-export const removing = sequence({ make: async (client, key) => { await client.remove(key) }, before: prepare, done: NOT_FOUND, after: () => null })
+export const removing = sequence({ make: async (client, key) => { await client.remove(key) }, before: prepare, done: [NOT_FOUND], after: () => null })
 
 function sequence (plan: Plan): Begin {
-  return async (stage, attempt, random) => {
-    const parent = stage.topChain
+  return async (stage, attempt, random, snapshotter) => {
+    const on: Place = { parent: snapshotter === undefined ? stage.topChain : '', client: () => stage.snapshots(snapshotter) }
+    const { parent } = on
     const keys = Array.from({ length: CALLS }, (_, at) => `fault-${attempt}-${at}`)
-    const client = stage.snapshots()
-    for (const key of keys) await untilAnswered(async () => await plan.before(client, key, parent), ALREADY_EXISTS)
+    const client = on.client()
+    for (const key of keys) await untilAnswered(async () => await plan.before(client, key, parent), [ALREADY_EXISTS])
     const answered: string[] = []
     let ended = false
     const running = (async () => {
@@ -62,15 +69,15 @@ function sequence (plan: Plan): Begin {
       finish: async () => {
         await running
         await client.close()
-        return await settle(stage, plan, keys, answered)
+        return await settle(on, plan, keys, answered)
       }
     }
   }
 }
 
-async function settle (stage: Stage, plan: Plan, keys: readonly string[], answered: readonly string[]): Promise<Aftermath> {
-  const parent = stage.topChain
-  const client = stage.snapshots()
+async function settle (on: Place, plan: Plan, keys: readonly string[], answered: readonly string[]): Promise<Aftermath> {
+  const { parent } = on
+  const client = on.client()
   try {
     const lost = await differences(client, plan, answered, parent, 'was answered, and after the fault')
     let repeated = 0
@@ -80,7 +87,7 @@ async function settle (stage: Stage, plan: Plan, keys: readonly string[], answer
     lost.push(...await differences(client, plan, keys, parent, 'was repeated, and then'))
     for (const key of keys) {
       const left = plan.after(key)
-      if (left !== null) await untilAnswered(async () => { await client.remove(left.name) }, NOT_FOUND)
+      if (left !== null) await untilAnswered(async () => { await client.remove(left.name) }, [NOT_FOUND])
     }
     return { repeated: Math.min(repeated, keys.length - answered.length), lost }
   } finally {
@@ -103,14 +110,14 @@ async function differences (client: SnapshotsClient, plan: Plan, keys: readonly 
 }
 
 /** Repeats while nobody answers. @returns 1 when it had to be made at all. @throws any other error but `done`. */
-export async function untilAnswered (call: () => Promise<unknown>, done?: number): Promise<number> {
+export async function untilAnswered (call: () => Promise<unknown>, done: readonly number[] = []): Promise<number> {
   for (const end = Date.now() + REPEAT_MS_MAX; ; await sleep(REPEAT_MS)) {
     try {
       await call()
       return 1
     } catch (error) {
       const { code, message } = error as { readonly code?: number, readonly message: string }
-      if (code === done && done !== undefined) return 1
+      if (code !== undefined && done.includes(code)) return 1
       if (Date.now() > end || !/UNAVAILABLE|unavailable|connection error|No connection/.test(message)) throw error
     }
   }

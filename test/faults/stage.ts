@@ -32,6 +32,12 @@ export function filesFor (tries: number): number {
 
 export type Driver = 'erofs' | 'erofs-loop'
 
+export interface StageOptions extends SceneOptions {
+  readonly driver: Driver
+  /** What the node calls the gateway, if not its URL. */
+  readonly source?: (gateway: GatedGateway) => string | Promise<string>
+}
+
 export class Stage {
   readonly scene: Scene
   readonly gateway: GatedGateway
@@ -41,9 +47,10 @@ export class Stage {
   #container: ObedientContainer | null = null
 
   /** Ready: pulled, the container runs and has read the warm files. */
-  static async start (wares: Wares, options: SceneOptions & { readonly driver: Driver }): Promise<Stage> {
+  static async start (wares: Wares, { source = ({ url }) => url, ...options }: StageOptions): Promise<Stage> {
     const gateway = await GatedGateway.over(wares.published.car, ...wares.others.map(({ published }) => published.car))
-    const scene = await Scene.start({ sources: [gateway.url], timeout: '60s', deadline: '60s', ...options }).catch(async (error: unknown) => {
+    const sources = [await source(gateway)]
+    const scene = await Scene.start({ sources, timeout: '60s', deadline: '60s', ...options }).catch(async (error: unknown) => {
       await gateway.close()
       throw error
     })
@@ -101,8 +108,8 @@ export class Stage {
     return Number(readFileSync(join(this.scene.state, 'guardian.pid'), 'utf8'))
   }
 
-  snapshots (): SnapshotsClient {
-    return snapshotsClient(this.scene.containerd.address, PLUGIN, 'default', 'default')
+  snapshots (snapshotter: string = PLUGIN): SnapshotsClient {
+    return snapshotsClient(this.scene.containerd.address, snapshotter, 'default', 'default')
   }
 
   /** Reads the probe's file in its layer's own mount, through the worker. Null: no mount shows it, or it cannot be read. */
