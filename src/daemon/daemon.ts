@@ -95,7 +95,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     undo.defer(async () => { await grpc.stop() })
     const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, shared, sources, snapshotters, background, guardianRestarts }
     Object.assign(handlers, {
-      '/pull': pullHandler({ config, claims, proofs, sources, mounts, snapshotters, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
+      '/pull': pullHandler({ ...parts, claims, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
       '/status': statusHandler(parts),
       '/debug': debugHandler(parts)
     })

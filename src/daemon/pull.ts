@@ -1,7 +1,7 @@
 // `pull`: resolves the reference, opens all layers at once, fetches what their publisher marked as needed first, and
 // meanwhile fills containerd through its own API, so that any client finds an ordinary image. It does not wait for the
 // fetching: a container may start, its reads wait for what is in flight.
-import { messageOf, SnapshotterError } from '../base/errors.ts'
+import { SnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Config } from '../config/load.ts'
 import { pullImage } from '../grpc/pull-image.ts'
@@ -11,9 +11,9 @@ import { parseReference } from '../oci/reference.ts'
 import { spellings } from '../oci/spellings.ts'
 import type { EarlyFetch } from '../mount/early-fetch.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
-import { type BookedLayer, downwards } from './image-book.ts'
 import type { LayerProofs } from './proof.ts'
 import type { ChainClaims } from './proof-claims.ts'
+import { fetchEarly, mountAhead } from './pull-ahead.ts'
 import { asPullRequest } from './pull-request.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { Sources } from './sources.ts'
@@ -32,24 +32,6 @@ interface Parts {
 }
 
 export function pullHandler ({ config, claims, proofs, sources, mounts, snapshotters, early, expectReads, log }: Parts) {
-  const fetchEarly = async (booked: BookedLayer, pulled: Promise<unknown>): Promise<void> => {
-    const { opening, blocks } = booked
-    const layer = await opening.opened().catch(() => null)
-    const isMounted = layer === null || [...mounts.layers().values()].some(({ key }) => key === layer.key)
-    if (isMounted) return
-    const fetched = early.fetch(layer, blocks, pulled)
-    const lowers = downwards(booked).slice(1).map(async (lower) => await lower.opening.opened())
-    await Promise.all(lowers).then((below) => { mounts.expect({ layer, lowers: below }, pulled) }, () => {})
-    await fetched
-  }
-  const mountAhead = (name: string, layers: readonly BookedLayer[], ended: Promise<unknown>): void => {
-    if (config.prove === 'before-commit') return
-    const expected = layers.map(({ chainId, opening }) => ({ chainId, opened: opening.opened() }))
-    for (const { opened } of expected) opened.catch(() => {}) // told to whoever prepares it
-    snapshotters.get(name).then((snapshotter) => { snapshotter.expect(expected, ended) }, (error: unknown) => {
-      log.debug({ snapshotter: name, error: messageOf(error) }, 'layers not mounted ahead')
-    })
-  }
   return async ({ body, signal, emit }: ControlCall): Promise<object> => {
     const request = asPullRequest(body)
     const reference = parseReference(request.reference)
@@ -65,10 +47,10 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, snapshot
     const name = request.name ?? spellings(plan.rootCid, plan.manifest.digest).ctr
     const ended = Promise.withResolvers<undefined>()
     ended.promise.catch(() => {}) // nobody may be left who waits for it
-    for (const layer of layers) void fetchEarly(layer, ended.promise)
+    for (const layer of layers) void fetchEarly({ mounts, early }, layer, ended.promise)
     const pulled = await pullImage({
       plan,
-      accepted: () => { mountAhead(request.snapshotter, layers, ended.promise) },
+      accepted: () => { if (config.prove !== 'before-commit') mountAhead({ snapshotters, log }, request.snapshotter, layers, ended.promise) },
       ready: async (position) => {
         // With proof first nothing is mounted before all of the image is proven; else each layer when it is open.
         await (config.prove === 'before-commit' ? opened : layers[position]?.opening.opened())

@@ -53,9 +53,12 @@ export class DataPlaneLink {
   send (frame: readonly Uint8Array[]): void {
     const socket = this.#hello === null ? null : this.#socket
     if (socket === null) return
-    socket.cork()
+    // What one turn sends goes out in one write: a leaf of small files is hundreds of frames.
+    if (socket.writableCorked === 0) {
+      socket.cork()
+      process.nextTick(() => { socket.uncork() })
+    }
     for (const part of frame) socket.write(part)
-    socket.uncork()
   }
 
   close (): void {

@@ -3,13 +3,15 @@
 // anyway, so everything else in it is supplied too.
 import { type Clock, sleep, systemClock } from '../base/clock.ts'
 import { asSnapshotterError, type ErrorCode, errnoOf, hasCode } from '../base/errors.ts'
-import { RANGE_BYTES_MAX, READ_AHEAD_REQUESTS, SUPPLY_ALIGNMENT, SUPPLY_RETRY_MS_FIRST, SUPPLY_RETRY_MS_MAX } from '../base/limits.ts'
+import { READ_AHEAD_REQUESTS, SUPPLY_RETRY_MS_FIRST, SUPPLY_RETRY_MS_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Priority } from '../base/semaphore.ts'
 import type { UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
+import { rangesOf } from './blob-ranges.ts'
 import { BlobWindow } from './blob-window.ts'
 import { without } from './chunk-runs.ts'
+import { handOut } from './member-stream.ts'
 import { type Member, membersOf, type PlacedChunk } from './layer-table.ts'
 import { ReadAhead } from './read-ahead.ts'
 
@@ -44,6 +46,8 @@ interface Members {
   readonly sent: Set<number>
   /** First chunks of members that are on their way, with what ends when they were supplied, or not. */
   readonly coming: Map<number, { readonly priority: Priority, readonly ended: Promise<unknown> }>
+  /** First chunks of members that somebody asked for and that did not go out yet: they go before what merely came with others. */
+  readonly awaited: Set<number>
   /** What reads wait for: the read that took over from a background fetch fails at its own deadline, not at that one's. */
   readonly reads: Set<readonly ChunkRun[]>
 }
@@ -75,8 +79,6 @@ interface Request {
   readonly supplied: Set<number>
 }
 
-interface BlobRange { readonly from: number, readonly to: number }
-
 export class Supplier {
   readonly #sink: SupplySink
   readonly #log: Log
@@ -97,6 +99,7 @@ export class Supplier {
       all: membersOf(file.chunks, 0, file.chunks.length).sort((a, b) => a.offset - b.offset),
       sent: new Set(),
       coming: new Map(),
+      awaited: new Set(),
       reads: new Set()
     }
     this.#files.set(file.name, { file, members, readAhead: new ReadAhead(file.chunks), abort: new AbortController() })
@@ -217,12 +220,15 @@ export class Supplier {
       return coming === undefined || (coming.priority === 'background' && request.priority === 'foreground') ? [] : [{ firstChunk, ...coming }]
     })
     const theirs = new Set(others.map(({ firstChunk }) => firstChunk))
+    for (const firstChunk of theirs) members.awaited.add(firstChunk)
     const mine = asked.filter(({ firstChunk }) => !theirs.has(firstChunk))
     await Promise.all([this.#supplyMembers(request, blob, mine), ...others.map(async ({ ended }) => await ended)])
+      .finally(() => { for (const firstChunk of theirs) members.awaited.delete(firstChunk) })
     for (const firstChunk of theirs) if (members.sent.has(firstChunk)) supplied.add(firstChunk)
     if (theirs.size > 0) await this.#supply(request, runs)
   }
 
+  /** Ends when the missing ones went out; what else came with them goes out behind that, and counts as on its way. */
   async #supplyMembers ({ entry, priority, supplied }: Request, blob: UnixfsFile, missing: readonly Member[]): Promise<void> {
     if (missing.length === 0) return
     const { all, sent, coming } = entry.members
@@ -232,32 +238,42 @@ export class Supplier {
       const inside = all
         .slice(lowerBound(all, range.from), lowerBound(all, range.to))
         .filter(({ offset, length, firstChunk }) => offset + length <= range.to && (wanted.has(offset) || !(sent.has(firstChunk) || coming.has(firstChunk))))
-      const work = this.#supplyRange(entry, blob, range, inside, { signal: entry.abort.signal, keep: true, priority }, supplied)
-      const ended = work.catch(() => {})
-      for (const { firstChunk } of inside) coming.set(firstChunk, { priority, ended })
-      try {
-        await work
-      } finally {
-        for (const { firstChunk } of inside) if (coming.get(firstChunk)?.ended === ended) coming.delete(firstChunk)
+      const { promise: enough, resolve } = Promise.withResolvers<undefined>()
+      const left = new Set(inside.filter(({ offset }) => wanted.has(offset)).map(({ firstChunk }) => firstChunk))
+      const gave = ({ firstChunk }: Member): void => {
+        if (coming.get(firstChunk)?.ended === ended) coming.delete(firstChunk) // asked for once more, it is fetched once more
+        supplied.add(firstChunk)
+        left.delete(firstChunk)
+        if (left.size === 0) resolve(undefined)
       }
+      const waits = { signal: entry.abort.signal, keep: true, priority }
+      const work = this.#supplyRange(entry, blob.stream(range.from, range.to - range.from, waits), range.from, inside, wanted, gave)
+      const ended = work.catch(() => {}).then(() => {
+        for (const { firstChunk } of inside) if (coming.get(firstChunk)?.ended === ended) coming.delete(firstChunk)
+      })
+      for (const { firstChunk } of inside) coming.set(firstChunk, { priority, ended })
+      await Promise.race([work, enough])
     }))
   }
 
   /** Leaves are kept: a member that spans two leaves is mostly wanted after the leaf was fetched for another one. */
   async #supplyRange (
-    { file, members }: Entry, blob: UnixfsFile, range: BlobRange, inside: readonly Member[], waits: Waits, supplied: Set<number>
+    { file, members, abort }: Entry, stream: AsyncIterable<VerifiedBytes>, from: number, inside: readonly Member[], wanted: ReadonlySet<number>,
+    gave: (member: Member) => void
   ): Promise<void> {
-    const window = new BlobWindow(range.from)
-    let next = 0
-    for await (const bytes of blob.stream(range.from, range.to - range.from, waits)) {
-      window.push(bytes)
-      for (let member = inside[next]; member !== undefined && member.offset + member.length <= window.end; member = inside[++next]) {
+    await handOut({
+      stream,
+      from,
+      members: inside,
+      isAwaited: ({ offset, firstChunk }) => wanted.has(offset) || members.awaited.has(firstChunk),
+      supply: async (member, bytes) => {
         members.sent.add(member.firstChunk)
-        await this.#sink.supply(file.name, 'gzip', member.firstChunk, member.count, window.slice(member.offset, member.length))
-        supplied.add(member.firstChunk)
-      }
-      window.dropBefore(inside[next]?.offset ?? window.end)
-    }
+        members.awaited.delete(member.firstChunk)
+        await this.#sink.supply(file.name, 'gzip', member.firstChunk, member.count, bytes)
+        gave(member)
+      },
+      signal: abort.signal
+    })
   }
 }
 
@@ -271,25 +287,4 @@ function lowerBound (members: readonly Member[], offset: number): number {
     else high = middle
   }
   return low
-}
-
-/** Ranges that cover the members, aligned to usual leaf borders, merged when they touch, cut at RANGE_BYTES_MAX. */
-export function rangesOf (members: readonly Member[], blobSize: number, leafBytes = SUPPLY_ALIGNMENT): BlobRange[] {
-  const aligned = members
-    .map(({ offset, length }) => ({
-      from: Math.floor(offset / leafBytes) * leafBytes,
-      to: Math.min(blobSize, Math.ceil((offset + length) / leafBytes) * leafBytes)
-    }))
-    .sort((a, b) => a.from - b.from)
-  const ranges: Array<{ from: number, to: number }> = []
-  for (const range of aligned) {
-    const last = ranges.at(-1)
-    // Overlapping ranges must merge, since a member may span the border; touching ones only while the range is small.
-    if (last !== undefined && (range.from < last.to || (range.from === last.to && range.to - last.from <= RANGE_BYTES_MAX))) {
-      last.to = Math.max(last.to, range.to)
-    } else {
-      ranges.push({ ...range })
-    }
-  }
-  return ranges
 }

@@ -4,11 +4,17 @@ import { silentLog } from '../../src/base/log.ts'
 import { SnapshotterError } from '../../src/base/errors.ts'
 import type { UnixfsFile } from '../../src/ipfs/blocks.ts'
 import { chunksWithin, membersOf, type PlacedChunk } from '../../src/mount/layer-table.ts'
-import { rangesOf, Supplier, type SuppliedFile, type SupplySink } from '../../src/mount/supply.ts'
+import { rangesOf } from '../../src/mount/blob-ranges.ts'
+import { Supplier, type SuppliedFile, type SupplySink } from '../../src/mount/supply.ts'
 import { parseCid } from '../../src/verify/cid.ts'
 import type { VerifiedBytes } from '../../src/verify/verified-bytes.ts'
 
 const MIB = 1024 * 1024
+
+async function until (holds: () => boolean): Promise<void> {
+  for (let turns = 0; turns < 10_000 && !holds(); turns++) await new Promise((resolve) => { setImmediate(resolve) })
+  expect(holds()).toBe(true)
+}
 
 interface Sent { readonly first: number, readonly count: number, readonly bytes: string }
 
@@ -96,9 +102,40 @@ test('what a leaf brings along is supplied once and not again', async () => {
   supplier.add(supplied(chunks, async () => file))
 
   await supplier.answer('layer', [{ first: 3, count: 1 }])
-  expect(sent).toHaveLength(64)
+  await until(() => sent.length === 64)
   await supplier.answer('layer', [{ first: 3, count: 1 }])
   expect(sent).toHaveLength(65)
+  expect(sent[64]?.first).toBe(3)
+})
+
+test('what is waited for goes out before what comes with it, also when it is asked for later', async () => {
+  const chunks = chunksOf(Array.from({ length: 256 }, () => 1024))
+  const { file, read } = blobOf(256 * 1024, 256 * 1024)
+  const { sink, sent } = recordingSink()
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
+  supplier.add(supplied(chunks, async () => file))
+
+  await supplier.answer('layer', [{ first: 200, count: 1 }])
+  expect(sent[0]?.first).toBe(200)
+  expect(sent.length).toBeLessThan(100)
+  void supplier.answer('layer', [{ first: 255, count: 1 }])
+  await until(() => sent.some(({ first }) => first === 255))
+  expect(sent.length).toBeLessThan(150)
+  await until(() => sent.length === 256)
+  expect(new Set(sent.map(({ first }) => first)).size).toBe(256)
+  expect(read()).toBe(256 * 1024)
+})
+
+test('a chunk that is asked for once more while its leaf is still handed out is sent once more', async () => {
+  const chunks = chunksOf(Array.from({ length: 256 }, () => 1024))
+  const { file } = blobOf(256 * 1024, 256 * 1024)
+  const { sink, sent } = recordingSink()
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
+  supplier.add(supplied(chunks, async () => file))
+
+  await supplier.answer('layer', [{ first: 9, count: 1 }])
+  await supplier.answer('layer', [{ first: 9, count: 1 }])
+  expect(sent.filter(({ first }) => first === 9)).toHaveLength(2)
 })
 
 test('a failing source answers every run with an errno, and the next miss tries again', async () => {
