@@ -26,7 +26,7 @@ const FENCES: Readonly<Record<string, readonly string[]>> = {
   'fuse-native': ['mount/'],
   helia: ['ipfs/'],
   multiformats: [''],
-  'node:sqlite': ['snapshots/', 'cache/'],
+  'node:sqlite': ['snapshots/', 'cache/', 'content/'],
   pino: ['base/log.ts'],
   'prom-client': ['http/'],
   'smol-toml': ['config/'],

@@ -2,6 +2,7 @@
 import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asCall } from '../base/call-id.ts'
+import { systemClock } from '../base/clock.ts'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { PACE_BEAT_MS, STOP_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
@@ -9,8 +10,9 @@ import { LayerOpener } from '../cache/layer-opener.ts'
 import { LayerStore } from '../cache/layer-store.ts'
 import { Seal } from '../cache/seal.ts'
 import type { Config } from '../config/load.ts'
+import { ContentStore } from '../content/content-store.ts'
 import { LayerThreads } from '../erofs/layer-threads.ts'
-import { requireFree, serveSnapshots } from '../grpc/server.ts'
+import { requireFree, serveContainerd } from '../grpc/server.ts'
 import { type ControlHandler, serveControl } from '../http/control-server.ts'
 import { DataPlane } from '../mount/data-plane.ts'
 import { EarlyFetch } from '../mount/early-fetch.ts'
@@ -89,10 +91,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     undo.defer(() => { room.close() })
     void background.run((key) => proofs.isProven(key))
     undo.defer(async () => { await snapshotters.close() })
-    const grpc = await serveSnapshots({
-      address: config.grpcAddress, snapshotters, log, onCall: (...call) => { operator.metrics.observeCall(...call) }
-    })
-    undo.defer(async () => { await grpc.stop() })
+    await serveClients({ config, log, undo, operator, handlers }, snapshotters)
     const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, shared, sources, snapshotters, background, guardianRestarts }
     Object.assign(handlers, {
       '/pull': pullHandler({ ...parts, claims, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
@@ -107,6 +106,16 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     throw error
   }
   return { close: async () => { await undo.disposeAsync() }, asked: asked.promise }
+}
+
+/** What containerd's proxy plugins call. */
+async function serveClients ({ config, log, undo, operator }: Places, snapshotters: Snapshotters): Promise<void> {
+  const content = await ContentStore.open({ folder: join(config.root, 'content'), log, clock: systemClock })
+  undo.defer(async () => { await content.close() })
+  const grpc = await serveContainerd({
+    address: config.grpcAddress, snapshotters, content, log, onCall: (...call) => { operator.metrics.observeCall(...call) }
+  })
+  undo.defer(async () => { await grpc.stop() })
 }
 
 interface Places {

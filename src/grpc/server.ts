@@ -1,4 +1,4 @@
-// The snapshotter's gRPC server on a unix socket that only its owner may open. A socket file that somebody still
+// The gRPC server of snapshotter and content store on a unix socket that only its owner may open. A socket file that somebody still
 // serves is never taken away; a stale one is.
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
@@ -8,15 +8,20 @@ import { sleep } from '../base/clock.ts'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { GRPC_MESSAGE_BYTES_MAX, GRPC_STOP_GRACE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import type { ContentStore } from '../content/content-store.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import { healthService } from './health-service.ts'
 import { serviceOf } from './protocol.ts'
-import { type CallObserver, snapshotsService } from './snapshots-service.ts'
+import { type CallObserver, Calls } from './calls.ts'
+import { contentService } from './content-service.ts'
+import { snapshotsService } from './snapshots-service.ts'
 
 export interface ServeInit {
   /** Absolute path of the socket. */
   readonly address: string
   readonly snapshotters: Snapshotters
+  /** Without one, blobs are somebody else's. */
+  readonly content?: ContentStore
   readonly log: Log
   readonly onCall?: CallObserver
 }
@@ -28,17 +33,19 @@ export interface GrpcServer {
 }
 
 /** @throws ENVIRONMENT when another process serves the address or the socket cannot be made. */
-export async function serveSnapshots ({ address, snapshotters, log, onCall }: ServeInit): Promise<GrpcServer> {
+export async function serveContainerd ({ address, snapshotters, content, log, onCall }: ServeInit): Promise<GrpcServer> {
   await requireFree(address)
   await mkdir(dirname(address), { recursive: true, mode: 0o711 })
   const server = new Server({
     'grpc.max_receive_message_length': GRPC_MESSAGE_BYTES_MAX,
     'grpc.max_send_message_length': GRPC_MESSAGE_BYTES_MAX
   })
-  server.addService(serviceOf('snapshots').service, snapshotsService(snapshotters, log, onCall))
+  const calls = new Calls(log, onCall)
+  server.addService(serviceOf('snapshots').service, snapshotsService(snapshotters, calls))
+  if (content !== undefined) server.addService(serviceOf('content').service, contentService(content, calls))
   server.addService(serviceOf('health').service, healthService())
   const inode = await bind(server, address)
-  log.info({ address }, 'serving snapshots')
+  log.info({ address }, 'serving snapshots and content')
 
   let stopping: Promise<void> | null = null
   return { address, stop: async () => await (stopping ??= stop(server, address, inode)) }

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js'
 import { join } from 'node:path'
 import { silentLog } from '../../src/base/log.ts'
-import { serveSnapshots } from '../../src/grpc/server.ts'
+import { serveContainerd } from '../../src/grpc/server.ts'
 import { NO_LAZY_LAYERS } from '../../src/snapshots/lazy-layers.ts'
 import { Snapshotters } from '../../src/snapshots/snapshotters.ts'
 import { snapshotsClient } from '../suites/snapshots-client.ts'
@@ -11,7 +11,7 @@ snapshotterSuite('over gRPC', {
   isInvalidArgument: (error) => (error as { code?: number } | null)?.code === status.INVALID_ARGUMENT,
   start: async (root) => {
     const snapshotters = await Snapshotters.open({ root, layers: NO_LAZY_LAYERS, log: silentLog })
-    const server = await serveSnapshots({ address: join(root, 's.sock'), snapshotters, log: silentLog })
+    const server = await serveContainerd({ address: join(root, 's.sock'), snapshotters, log: silentLog })
     const snapshotter = snapshotsClient(server.address, 'testsuite')
     return {
       snapshotter,

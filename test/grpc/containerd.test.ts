@@ -12,7 +12,7 @@ import { silentLog } from '../../src/base/log.ts'
 import { ContainerdClient } from '../../src/grpc/containerd-client.ts'
 import { writeBlob } from '../../src/grpc/content-writer.ts'
 import { pullImage, type PulledImage, type PullImageInit } from '../../src/grpc/pull-image.ts'
-import { type GrpcServer, serveSnapshots } from '../../src/grpc/server.ts'
+import { type GrpcServer, serveContainerd } from '../../src/grpc/server.ts'
 import { Snapshotters } from '../../src/snapshots/snapshotters.ts'
 import { BindLayers, mountsBelow } from '../suites/bind-layers.ts'
 import { containerdVersions, PrivateContainerd } from '../suites/containerd.ts'
@@ -48,7 +48,7 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
     folder = mkdtempSync(join(tmpdir(), 'ct-'))
     layers = new BindLayers(image.plan.layers.map((layer, at) => [layer.chainId, image.directories[at] ?? '']))
     snapshotters = await Snapshotters.open({ root: join(folder, 'snap'), layers, log: silentLog })
-    server = await serveSnapshots({ address: join(folder, 'snap.sock'), snapshotters, log: silentLog })
+    server = await serveContainerd({ address: join(folder, 'snap.sock'), snapshotters, log: silentLog })
     containerd = await PrivateContainerd.start({ folder: join(folder, 'c'), binaries: { version, directory }, snapshotters: { [PLUGIN]: server.address } })
   })
   afterEach(async () => {
@@ -258,7 +258,7 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
     const stat = async (): Promise<string> => await client.statSnapshot(PLUGIN, image.plan.layers[0]?.chainId ?? '').then(({ kind }) => kind, String)
     // containerd's own database answers Prepare of what is there; it is Stat that meets the closed connection.
     for (const end = Date.now() + 3000; Date.now() < end; await sleep(100)) expect(await stat()).toContain('connection error')
-    server = await serveSnapshots({ address: server.address, snapshotters, log: silentLog })
+    server = await serveContainerd({ address: server.address, snapshotters, log: silentLog })
     expect((await pull()).target.digest).toMatch(/^sha256:/)
     expect(await stat()).toBe('COMMITTED')
     client.close()

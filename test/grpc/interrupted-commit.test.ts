@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SnapshotterError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
-import { type GrpcServer, serveSnapshots } from '../../src/grpc/server.ts'
+import { type GrpcServer, serveContainerd } from '../../src/grpc/server.ts'
 import { Snapshotters } from '../../src/snapshots/snapshotters.ts'
 import { BindLayers } from '../suites/bind-layers.ts'
 import { type ContainerdBinaries, containerdVersions, PrivateContainerd } from '../suites/containerd.ts'
@@ -71,7 +71,7 @@ interface Node {
 async function startNode (binaries: ContainerdBinaries): Promise<Node> {
   const folder = mkdtempSync(join(tmpdir(), 'ic-'))
   const snapshotters = await Snapshotters.open({ root: join(folder, 'snap'), layers: new BindLayers(), log: silentLog })
-  const server: GrpcServer = await serveSnapshots({ address: join(folder, 'snap.sock'), snapshotters, log: silentLog })
+  const server: GrpcServer = await serveContainerd({ address: join(folder, 'snap.sock'), snapshotters, log: silentLog })
   const containerd = await PrivateContainerd.start({ folder: join(folder, 'c'), binaries, snapshotters: { [PLUGIN]: server.address } })
   const snapshotter = await snapshotters.get(PLUGIN)
   const client = snapshotsClient(containerd.address, PLUGIN, 'default', 'default')

@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import { ERROR_CODES, grpcStatusOf, SnapshotterError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { serviceOf } from '../../src/grpc/protocol.ts'
-import { type GrpcServer, serveSnapshots } from '../../src/grpc/server.ts'
+import { type GrpcServer, serveContainerd } from '../../src/grpc/server.ts'
 import { fromStatus, toStatus } from '../../src/grpc/status.ts'
 import { fromTimestamp, toTimestamp } from '../../src/grpc/wire.ts'
 import { Snapshotters } from '../../src/snapshots/snapshotters.ts'
@@ -26,7 +26,7 @@ beforeEach(async () => {
   address = join(folder, 'sub/snapshots.sock')
   layers = new BindLayers()
   snapshotters = await Snapshotters.open({ root: join(folder, 'root'), layers, log: silentLog })
-  server = await serveSnapshots({ address, snapshotters, log: silentLog })
+  server = await serveContainerd({ address, snapshotters, log: silentLog })
   client = snapshotsClient(address, 'ipfs')
 })
 afterEach(async () => {
@@ -95,7 +95,7 @@ describe('the socket', () => {
   })
 
   test('is not taken from a server that lives, and is from one that died', async () => {
-    await expect(serveSnapshots({ address, snapshotters, log: silentLog })).rejects.toMatchObject({
+    await expect(serveContainerd({ address, snapshotters, log: silentLog })).rejects.toMatchObject({
       code: 'ENVIRONMENT', message: expect.stringContaining('served by another')
     })
     await client.prepare('still served', '', {})
@@ -106,7 +106,7 @@ describe('the socket', () => {
     const { renameSync } = await import('node:fs')
     renameSync(join(folder, 'other.sock'), stale)
     await new Promise<void>((resolve) => dying.close(() => resolve()))
-    const successor = await serveSnapshots({ address: stale, snapshotters, log: silentLog })
+    const successor = await serveContainerd({ address: stale, snapshotters, log: silentLog })
     const second = snapshotsClient(stale, 'ipfs')
     expect((await second.stat('still served')).kind).toBe('active')
     await second.close()
@@ -116,15 +116,15 @@ describe('the socket', () => {
   test('never replaces what is no socket', async () => {
     const path = join(folder, 'file')
     writeFileSync(path, 'precious')
-    await expect(serveSnapshots({ address: path, snapshotters, log: silentLog })).rejects.toMatchObject({ code: 'ENVIRONMENT' })
+    await expect(serveContainerd({ address: path, snapshotters, log: silentLog })).rejects.toMatchObject({ code: 'ENVIRONMENT' })
     mkdirSync(join(folder, 'directory'))
-    await expect(serveSnapshots({ address: join(folder, 'directory'), snapshotters, log: silentLog })).rejects.toMatchObject({ code: 'ENVIRONMENT' })
-    await expect(serveSnapshots({ address: join(folder, 'x'.repeat(120)), snapshotters, log: silentLog })).rejects.toMatchObject({ code: 'ENVIRONMENT' })
+    await expect(serveContainerd({ address: join(folder, 'directory'), snapshotters, log: silentLog })).rejects.toMatchObject({ code: 'ENVIRONMENT' })
+    await expect(serveContainerd({ address: join(folder, 'x'.repeat(120)), snapshotters, log: silentLog })).rejects.toMatchObject({ code: 'ENVIRONMENT' })
   })
 
   test('goes with its server, but not with one whose place was taken', async () => {
     rmSync(address)
-    const successor = await serveSnapshots({ address, snapshotters, log: silentLog })
+    const successor = await serveContainerd({ address, snapshotters, log: silentLog })
     await server.stop()
     expect(statSync(address).isSocket()).toBe(true)
     await successor.stop()

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ERROR_CODES, hasCode, SnapshotterError } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
-import { serveSnapshots } from '../../../src/grpc/server.ts'
+import { serveContainerd } from '../../../src/grpc/server.ts'
 import { callControl } from '../../../src/http/control-client.ts'
 import { serveControl } from '../../../src/http/control-server.ts'
 import { DataPlane } from '../../../src/mount/data-plane.ts'
@@ -26,7 +26,7 @@ const UNKNOWN = 2
 export async function makeGrpc (): Promise<Target> {
   const folder = folderOf('grpc')
   const snapshotters = await Snapshotters.open({ root: join(folder, 'root'), layers: noLayers, log: silentLog, overlayOptions: [] })
-  const server = await serveSnapshots({ address: join(folder, 's'), snapshotters, log: silentLog })
+  const server = await serveContainerd({ address: join(folder, 's'), snapshotters, log: silentLog })
   let session: ClientHttp2Session | null = null
   const client = (): ClientHttp2Session => {
     if (session === null || session.closed || session.destroyed) {
