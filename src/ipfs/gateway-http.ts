@@ -102,6 +102,7 @@ export class GatewayAnswer implements TransportAnswer {
   readonly headers: Headers
   /** Content-Length, or null. */
   readonly length: number | null
+  readonly #stream: Dispatcher.ResponseData['body']
   readonly #body: AsyncIterator<Uint8Array>
   readonly #patience: Patience
   readonly #options: GatewayHttpOptions
@@ -117,6 +118,7 @@ export class GatewayAnswer implements TransportAnswer {
     this.headers = response.headers
     const length = first(response.headers['content-length'])
     this.length = length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : null
+    this.#stream = response.body
     this.#body = response.body[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>
     this.#patience = patience
     this.#options = options
@@ -166,6 +168,7 @@ export class GatewayAnswer implements TransportAnswer {
   async drop (): Promise<void> {
     if (this.#ended) return
     this.#end()
+    this.#stream.destroy() // an iterator that was never asked for anything ends without telling the stream
     await this.#body.return?.()
   }
 

@@ -7,7 +7,7 @@ import { fixedSize } from 'ipfs-unixfs-importer/chunker'
 import { balanced } from 'ipfs-unixfs-importer/layout'
 import type { CID } from 'multiformats/cid'
 import { silentLog } from '../../src/base/log.ts'
-import { HEDGE_BURST, HEDGE_MS_FIRST, HEDGE_MS_MAX, HEDGE_MS_MIN, SOURCE_BACKGROUND_CONCURRENCY } from '../../src/base/limits.ts'
+import { HEDGE_BURST, HEDGE_MS_FIRST, HEDGE_MS_MAX, HEDGE_MS_MIN, SOURCE_BACKGROUND_CONCURRENCY, SOURCE_CONCURRENCY } from '../../src/base/limits.ts'
 import type { BlockService } from '../../src/ipfs/blocks.ts'
 import { ForegroundGate } from '../../src/ipfs/foreground-gate.ts'
 import { Latency } from '../../src/ipfs/latency.ts'
@@ -181,6 +181,15 @@ describe('lengths that lie', () => {
     const alone = service({ sources: sources.slice(0, 1), log: silentLog, sleep: new ManualTime().sleep })
     expect((await failureOf(alone.get(leaf(0)))).code).toMatch(/^(ROOT_UNREACHABLE|BLOCK_HASH_MISMATCH|GATEWAY_TIMEOUT)$/)
   })
+})
+
+test('answers that are refused unread do not keep their connections: the source serves as soon as it can again', async () => {
+  const gateway = await gatewayOf(blocks, { huge: 2 ** 31 })
+  const over = serviceOver([gateway], { sleep: new ManualTime().sleep })
+  for (let at = 0; at <= SOURCE_CONCURRENCY; at++) expect((await failureOf(over.get(leaf(at)))).code).toBe('BLOCK_TOO_LARGE')
+  await until(() => gateway.active() === 0)
+  gateway.knobs.huge = null
+  expect((await over.get(leaf(0))).byteLength).toBe(2_000)
 })
 
 test('a name without an address is told, and passed over', async () => {
