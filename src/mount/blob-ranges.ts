@@ -25,3 +25,34 @@ export function rangesOf (members: readonly Member[], blobSize: number, leafByte
   }
   return ranges
 }
+
+/** The first member that starts at or after `offset`. */
+export function lowerBound (members: readonly Member[], offset: number): number {
+  let low = 0
+  let high = members.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((members[middle]?.offset ?? 0) < offset) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+interface KnownMembers {
+  readonly all: readonly Member[]
+  readonly sent: ReadonlySet<number>
+  readonly coming: ReadonlyMap<number, unknown>
+}
+
+/**
+ * Without members that span two leaves of which one has come: for one of them, which nobody may ever read, a whole leaf would
+ * come twice. `all`: by offset; `sent`, `coming`: first chunks of members that were supplied, or will be.
+ */
+export function whollyNew (missing: readonly Member[], { all, sent, coming }: KnownMembers, leafBytes = SUPPLY_ALIGNMENT): Member[] {
+  const leafOf = (offset: number): number => Math.floor(offset / leafBytes)
+  return missing.filter(({ offset, length }) => {
+    if (leafOf(offset) === leafOf(offset + length - 1)) return true
+    const at = lowerBound(all, offset)
+    return ![all[at - 1], all[at + 1]].some((neighbour) => neighbour !== undefined && (sent.has(neighbour.firstChunk) || coming.has(neighbour.firstChunk)))
+  })
+}

@@ -4,6 +4,7 @@
 // the same leaf. Larger guesses (next leaves of a directory) cost more transfer than they save round trips.
 import { READ_AHEAD_BYTES_MAX, READ_AHEAD_FILE_BYTES, SUPPLY_ALIGNMENT } from '../base/limits.ts'
 import type { PlacedChunk } from '../layer/placed-chunks.ts'
+import { Scatter } from './scatter.ts'
 import type { ChunkRun } from './supply.ts'
 
 const FILES_REMEMBERED = 256
@@ -20,8 +21,17 @@ export class ReadAhead {
   /** By the first chunk of a large file, least recently used first. */
   readonly #progress = new Map<number, Progress>()
 
+  readonly #scatter: Scatter
+
   constructor (chunks: readonly PlacedChunk[]) {
     this.#chunks = chunks
+    this.#scatter = new Scatter(chunks.reduce((end, { offset, length }) => Math.max(end, offset + length), 0))
+  }
+
+  /** The whole layer when the misses say so, once; else nothing. */
+  everything (missed: readonly ChunkRun[]): ChunkRun[] {
+    const isScattered = missed.some(({ first }) => this.#scatter.missed(this.#chunks[first]?.offset ?? 0, this.#bytes(this.#fileOf(first))))
+    return isScattered ? this.#leaves(0, this.#chunks.length) : []
   }
 
   /** Runs of about a leaf each, the most urgent first; those that were missed are not among them. */

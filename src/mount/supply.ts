@@ -8,7 +8,7 @@ import type { Log } from '../base/log.ts'
 import type { Priority } from '../base/semaphore.ts'
 import type { UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
-import { rangesOf } from './blob-ranges.ts'
+import { lowerBound, rangesOf, whollyNew } from './blob-ranges.ts'
 import { BlobWindow } from './blob-window.ts'
 import { without } from './chunk-runs.ts'
 import { handOut } from './member-stream.ts'
@@ -77,6 +77,8 @@ interface Request {
   readonly priority: Priority
   /** First chunks of members that went out for it: a second try fetches only the rest. */
   readonly supplied: Set<number>
+  /** Nobody is known to read any of it next. */
+  readonly isGuess?: boolean
 }
 
 export class Supplier {
@@ -140,6 +142,7 @@ export class Supplier {
       try {
         await this.#supply(request, runs)
         if (request.priority === 'foreground') void this.#goAhead(entry, entry.readAhead.after(runs))
+        if (!background) void this.#goAhead(entry, entry.readAhead.everything(runs), true)
         return
       } catch (error) {
         if (entry.abort.signal.aborted) return // its file goes, and whoever waited asks again or hears of that
@@ -180,7 +183,7 @@ export class Supplier {
   }
 
   /** Behind what was waited for, so that it never shares the line with it; whoever wants it meanwhile waits for it. */
-  async #goAhead (entry: Entry, runs: readonly ChunkRun[]): Promise<void> {
+  async #goAhead (entry: Entry, runs: readonly ChunkRun[], isGuess = false): Promise<void> {
     const { file, members: { sent, coming } } = entry
     if (file.format === 'tar') return
     const lacking = ({ first, count }: ChunkRun): Member[] =>
@@ -189,8 +192,8 @@ export class Supplier {
     const one = async (): Promise<void> => {
       const blob = await file.blob()
       for (let run = left.shift(); run !== undefined; run = left.shift()) {
-        const missing = lacking(run)
-        await this.#supplyMembers({ entry, priority: 'foreground', supplied: new Set() }, blob, missing)
+        const missing = isGuess ? whollyNew(lacking(run), entry.members, blob.leafBytes) : lacking(run)
+        await this.#supplyMembers({ entry, priority: 'foreground', supplied: new Set(), isGuess }, blob, missing)
       }
     }
     await Promise.all(Array.from({ length: READ_AHEAD_REQUESTS }, one)).catch((error: unknown) => {
@@ -229,7 +232,7 @@ export class Supplier {
   }
 
   /** Ends when the missing ones went out; what else came with them goes out behind that, and counts as on its way. */
-  async #supplyMembers ({ entry, priority, supplied }: Request, blob: UnixfsFile, missing: readonly Member[]): Promise<void> {
+  async #supplyMembers ({ entry, priority, supplied, isGuess = false }: Request, blob: UnixfsFile, missing: readonly Member[]): Promise<void> {
     if (missing.length === 0) return
     const { all, sent, coming } = entry.members
     for (const { firstChunk } of missing) sent.delete(firstChunk)
@@ -247,7 +250,7 @@ export class Supplier {
         if (left.size === 0) resolve(undefined)
       }
       const waits = { signal: entry.abort.signal, keep: true, priority }
-      const work = this.#supplyRange(entry, blob.stream(range.from, range.to - range.from, waits), range.from, inside, wanted, gave)
+      const work = this.#supplyRange(entry, blob.stream(range.from, range.to - range.from, waits), range.from, inside, isGuess ? new Set() : wanted, gave)
       const ended = work.catch(() => {}).then(() => {
         for (const { firstChunk } of inside) if (coming.get(firstChunk)?.ended === ended) coming.delete(firstChunk)
       })
@@ -275,16 +278,4 @@ export class Supplier {
       signal: abort.signal
     })
   }
-}
-
-/** The first member that starts at or after `offset`. */
-function lowerBound (members: readonly Member[], offset: number): number {
-  let low = 0
-  let high = members.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((members[middle]?.offset ?? 0) < offset) low = middle + 1
-    else high = middle
-  }
-  return low
 }

@@ -55,3 +55,27 @@ test('windows cover exactly what is missing, and no more than their bytes of the
   const shared = chunks.map((chunk) => ({ ...chunk, offset: 0 }))
   expect(missingWindows(shared, () => false, 4 * CHUNK)).toEqual([{ first: 0, count: 40, bytes: CHUNK }])
 })
+
+/** A layer of small files, each a member of its own. */
+function smallFiles (count: number, bytes: number): PlacedChunk[] {
+  return Array.from({ length: count }, (_, at) => ({
+    fileOffset: 0, size: bytes, digest: new Uint8Array(32), offset: at * bytes, length: bytes, innerOffset: 0, dataOffset: at * bytes, position: at
+  }))
+}
+
+test('small files that are read all over a layer make all of it worth fetching, once', () => {
+  const chunks = smallFiles(8192, 4 * KIB) // 32 MiB, 128 leaves of ours
+  const ahead = new ReadAhead(chunks)
+  const asked = Array.from({ length: 40 }, (_, at) => ahead.everything([{ first: at * 2557 % 8192, count: 1 }]).reduce((sum, { count }) => sum + count, 0))
+  expect(asked.filter((count) => count > 0)).toEqual([8192])
+  expect(asked.findIndex((count) => count > 0)).toBeGreaterThanOrEqual(15)
+})
+
+test('nothing of a layer is worth fetching whose reads keep to some folders, are of large files, or few', () => {
+  const folders = new ReadAhead(smallFiles(8192, 4 * KIB))
+  for (let at = 0; at < 4000; at += 3) expect(folders.everything([{ first: at, count: 1 }])).toEqual([])
+  const large = new ReadAhead(files(...Array.from({ length: 256 }, () => 4)))
+  for (let at = 0; at < 256; at++) expect(large.everything([{ first: at * 4, count: 1 }])).toEqual([])
+  const huge = new ReadAhead(smallFiles(200_000, 8 * KIB)) // 1.5 GiB: 300 reads are no reason to fetch it
+  for (let at = 0; at < 300; at++) expect(huge.everything([{ first: at * 663, count: 1 }])).toEqual([])
+})

@@ -277,3 +277,33 @@ test('a background fetch that gives up fails nothing that a read waits for: the 
   await read
   expect(failed.map(([first, count]) => [first, count])).toEqual([[0, 1], [2, 1], [1, 1]])
 })
+
+test('a program that reads small files all over a layer gets the rest of it, and no leaf comes twice', async () => {
+  const LEAF = 256 * 1024
+  const chunks = chunksOf(Array.from({ length: 8000 }, (_, at) => 3000 + at * 37 % 2000)) // some span two leaves
+  const size = chunks.reduce((end, { offset, length }) => Math.max(end, offset + length), 0)
+  const { file } = blobOf(size, LEAF)
+  const kept: number[] = [] // leaves in memory: fewer than were fetched when the rest is asked for
+  let fetched = 0
+  const stream: typeof file.stream = async function * (offset, length) {
+    for await (const piece of file.stream(offset, length)) {
+      const leaf = Math.floor(offset / LEAF)
+      if (!kept.includes(leaf)) fetched++
+      kept.push(...kept.splice(0).filter((one) => one !== leaf).slice(-7), leaf)
+      offset += piece.byteLength
+      yield piece
+    }
+  }
+  const { sink, sent } = recordingSink()
+  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
+  supplier.add(supplied(chunks, async () => ({ ...file, stream, leafBytes: LEAF })))
+  for (let at = 0; at < 40; at++) {
+    const first = at * 2503 % 8000
+    if (!sent.some((one) => one.first === first)) await supplier.answer('layer', [{ first, count: 1 }])
+  }
+  await until(() => sent.length > 7600)
+  for (let turns = 0; turns < 500; turns++) await new Promise((resolve) => { setImmediate(resolve) })
+  const twice = sent.length - new Set(sent.map(({ first }) => first)).size
+  expect(twice).toBe(0)
+  expect(fetched).toBeLessThanOrEqual(Math.ceil(size / LEAF) + 2)
+})
