@@ -1,6 +1,6 @@
 // Many layers: an image of 120 lazy ones, and one that is lazy and ordinary by turns, mounted by containerd and by us, before
 // and after every process was killed. All options of such an overlay are longer than the page that mount(2) takes.
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, expect } from '@jest/globals'
 import { createHash } from 'node:crypto'
 import { cpSync, rmSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -8,13 +8,13 @@ import { join } from 'node:path'
 import { ContainerdClient } from '../../src/grpc/containerd-client.ts'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { withMounts } from '../suites/mounts.ts'
-import { PLUGIN, publish, type Published, Scene, shelf, whyNot } from './harness.ts'
+import { PLUGIN, publish, type Published, Scene, shelf } from './harness.ts'
 import { type Files, hashLines, type ProgramImage, programImage } from './program-image.ts'
+import { run } from './run.ts'
 
 const LAYERS = 120
 const MOUNT_PAGE_BYTES = 4096
 const folder = shelf()
-const run = whyNot === null ? test : test.skip
 let image: ProgramImage
 let published: Published
 let scene: Scene
@@ -25,12 +25,11 @@ const filesOf = (at: number): Files => ({
 })
 
 beforeAll(async () => {
-  if (whyNot !== null) return
   await preparePrograms()
   image = programImage(join(folder, 'image'), Array.from({ length: LAYERS - 1 }, (_, at) => filesOf(at)))
   published = await publish(image.layout, join(folder, 'image.car'))
 }, PREPARE_MS)
-afterEach(async () => { if (whyNot === null) await scene.end() }, PREPARE_MS)
+afterEach(async () => { await scene.end() }, PREPARE_MS)
 afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
 
 async function start (): Promise<Scene> {

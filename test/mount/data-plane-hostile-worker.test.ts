@@ -2,77 +2,49 @@
 // crash, never work without end.
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { DataPlane } from '../../src/mount/data-plane.ts'
 import { encodeFrame, FRAME, FrameParser, text, u32 } from '../../src/mount/frames.ts'
-
-const bytesOf = (type: number, id: number, ...body: Uint8Array[]): Buffer => Buffer.concat(encodeFrame(type, id, ...body))
-const HELLO = bytesOf(FRAME.HELLO, 0, u32(1, 11, 22, 33))
+import { frameOf, HELLO, ScriptedWorker } from '../suites/scripted-worker.ts'
 
 let state: string
-let server: Server
+let worker: ScriptedWorker
 let plane: DataPlane
 let fetched: string[]
-/** Sent to the next connection instead of good answers. */
-let garbage: { readonly bytes: Uint8Array, readonly gone: () => void } | null
-let current: Socket | null
 
 beforeEach(async () => {
   state = mkdtempSync(join(tmpdir(), 'hostile-worker-'))
-  garbage = null
-  current = null
   fetched = []
-  server = createServer(serve)
-  await new Promise<void>((resolve) => server.listen(join(state, 'data.sock'), resolve))
+  worker = await ScriptedWorker.start(join(state, 'data.sock'))
   plane = await DataPlane.connect({ state, native: null, readDeadlineMs: 1000 })
   plane.onFetch((name) => { fetched.push(name) })
 })
 afterEach(async () => {
   await plane.close()
-  await new Promise((resolve) => server.close(resolve))
+  await worker.close()
   rmSync(state, { recursive: true })
 })
 
-function serve (socket: Socket): void {
-  socket.on('error', () => {})
-  if (garbage !== null) {
-    socket.once('close', garbage.gone)
-    socket.resume().end(garbage.bytes)
-    garbage = null
-    return
-  }
-  const parser = new FrameParser()
-  current = socket
-  socket.write(HELLO)
-  socket.on('data', (data) => {
-    for (const { type, id } of parser.push(data)) if (type === FRAME.LIST) socket.write(bytesOf(FRAME.NAMES, id, u32(1), text('good')))
-  })
-}
-
 /** The connection breaks, the next one gets these bytes, the one after it is served rightly: by one and the same client. */
 async function survives (bytes: Uint8Array): Promise<void> {
-  await new Promise<void>((resolve) => {
-    garbage = { bytes, gone: resolve }
-    current?.destroy()
-  })
+  await worker.sendInstead(bytes)
   expect(await plane.list()).toEqual(['good'])
 }
 
 test.each([
   ['nothing', Buffer.alloc(0)],
-  ['another version', bytesOf(FRAME.HELLO, 0, u32(2, 1, 1, 1))],
+  ['another version', frameOf(FRAME.HELLO, 0, u32(2, 1, 1, 1))],
   ['a HELLO cut short', HELLO.subarray(0, 9)],
-  ['a frame before HELLO', bytesOf(FRAME.NAMES, 1, u32(0))],
+  ['a frame before HELLO', frameOf(FRAME.NAMES, 1, u32(0))],
   ['an endless frame', Buffer.concat([HELLO, u32(0xffffffff), Buffer.alloc(100_000, 1)])],
   ['a frame of no length', Buffer.concat([HELLO, u32(0)])],
-  ['a FETCH of four billion runs', Buffer.concat([HELLO, bytesOf(FRAME.FETCH, 0, text('a'), u32(0xffffffff, 0, 1))])],
-  ['a FETCH of four billion chunks', Buffer.concat([HELLO, bytesOf(FRAME.FETCH, 0, text('a'), u32(1, 0, 0xffffffff))])],
-  ['a FETCH beyond every table', Buffer.concat([HELLO, bytesOf(FRAME.FETCH, 0, text('a'), u32(1, 0xffffffff, 1))])],
-  ['many overlapping runs', Buffer.concat([HELLO, bytesOf(FRAME.FETCH, 0, text('a'), u32(9), u32(...Array.from({ length: 9 }, () => [0, 6_000_000]).flat()))])],
-  ['answers to nobody', Buffer.concat([HELLO, bytesOf(FRAME.RESULT, 77, u32(0), text('')), bytesOf(FRAME.STATUS_IS, 78, Buffer.from('{'))])]
+  ['a FETCH of four billion runs', Buffer.concat([HELLO, frameOf(FRAME.FETCH, 0, text('a'), u32(0xffffffff, 0, 1))])],
+  ['a FETCH of four billion chunks', Buffer.concat([HELLO, frameOf(FRAME.FETCH, 0, text('a'), u32(1, 0, 0xffffffff))])],
+  ['a FETCH beyond every table', Buffer.concat([HELLO, frameOf(FRAME.FETCH, 0, text('a'), u32(1, 0xffffffff, 1))])],
+  ['many overlapping runs', Buffer.concat([HELLO, frameOf(FRAME.FETCH, 0, text('a'), u32(9), u32(...Array.from({ length: 9 }, () => [0, 6_000_000]).flat()))])],
+  ['answers to nobody', Buffer.concat([HELLO, frameOf(FRAME.RESULT, 77, u32(0), text('')), frameOf(FRAME.STATUS_IS, 78, Buffer.from('{'))])]
 ])('survives a worker that sends %s', async (_, bytes) => {
   await survives(bytes)
   expect(fetched).toEqual([])
@@ -80,12 +52,13 @@ test.each([
 
 test('an answer that makes no sense rejects what asked for it, with one sentence', async () => {
   await plane.close()
+  const { server } = worker
   server.removeAllListeners('connection')
   server.on('connection', (socket) => {
     const parser = new FrameParser()
     socket.on('error', () => {})
     socket.write(HELLO)
-    socket.on('data', (data) => { for (const { id } of parser.push(data)) if (id !== 0) socket.write(bytesOf(FRAME.NAMES, id, u32(5))) })
+    socket.on('data', (data) => { for (const { id } of parser.push(data)) if (id !== 0) socket.write(frameOf(FRAME.NAMES, id, u32(5))) })
   })
   plane = await DataPlane.connect({ state, native: null, readDeadlineMs: 1000 })
   await expect(plane.list()).rejects.toMatchObject({ code: 'DATA_PLANE_DOWN', message: 'the data plane broke its protocol: a frame is cut short' })

@@ -11,9 +11,10 @@ import { serveContainerd } from '../../../src/grpc/server.ts'
 import { callControl } from '../../../src/http/control-client.ts'
 import { serveControl } from '../../../src/http/control-server.ts'
 import { DataPlane } from '../../../src/mount/data-plane.ts'
-import { BodyReader, chunkRuns, encodeFrame, FRAME, FrameParser, resultOf, text, u32 } from '../../../src/mount/frames.ts'
+import { BodyReader, chunkRuns, FRAME, FrameParser, resultOf, text, u32 } from '../../../src/mount/frames.ts'
 import { TreeClient } from '../../../src/mount/tree-client.ts'
 import { Snapshotters } from '../../../src/snapshots/snapshotters.ts'
+import { frameOf as frame, HELLO, ScriptedWorker } from '../../suites/scripted-worker.ts'
 import { Broken, outcomeOf, same, shown, type Target } from '../target.ts'
 
 const folderOf = (name: string): string => mkdtempSync(join(tmpdir(), `${name}-`))
@@ -170,8 +171,6 @@ export async function makeControlClient (): Promise<Target> {
   }
 }
 
-const frame = (type: number, id: number, ...body: readonly Uint8Array[]): Buffer => Buffer.concat(encodeFrame(type, id, ...body))
-const HELLO = frame(FRAME.HELLO, 0, u32(1, 11, 22, 33))
 const FRAMES = [
   HELLO, frame(FRAME.NAMES, 1, u32(2), text('good'), text('more')), frame(FRAME.RESULT, 1, u32(0), text('')), frame(FRAME.RESULT, 2, u32(74), text('no match')),
   frame(FRAME.FETCH, 0, text('good'), u32(2, 0, 3, 7, 1)), frame(FRAME.FETCH, 3, text('good'), u32(1, 5, 5)), frame(FRAME.STATUS_IS, 1, Buffer.from('{"pid":1}')),
@@ -212,26 +211,7 @@ export function makeWorkerFrames (): Target {
 /** The daemon's client behind a worker that sends anything: calls end, and with the next, honest worker they end well. */
 export async function makeWorkerSocket (): Promise<Target> {
   const state = folderOf('worker')
-  let garbage: Buffer | null = null
-  let status: Buffer = Buffer.alloc(0)
-  let current: Socket | null = null
-  let gone = (): void => {}
-  const server = await hostileServer(join(state, 'data.sock'), (socket) => {
-    if (garbage !== null) {
-      socket.once('close', () => { gone() }).resume().end(garbage)
-      garbage = null
-      return
-    }
-    const parser = new FrameParser()
-    current = socket
-    socket.write(HELLO)
-    socket.on('data', (data) => {
-      for (const { type, id } of parser.push(data)) {
-        if (type === FRAME.LIST) socket.write(frame(FRAME.NAMES, id, u32(1), text('good')))
-        if (type === FRAME.STATUS) socket.write(frame(FRAME.STATUS_IS, id, Buffer.from(status)))
-      }
-    })
-  })
+  const worker = await ScriptedWorker.start(join(state, 'data.sock'))
   const plane = await DataPlane.connect({ state, native: null, readDeadlineMs: 1000 })
   plane.onFetch((name, runs) => { if (runs.length === 0) throw new Broken(`no runs of ${name}`) })
   return {
@@ -240,19 +220,17 @@ export async function makeWorkerSocket (): Promise<Target> {
     bytesMax: 2048,
     batch: 3,
     run: async (input) => {
-      const ended = new Promise<void>((resolve) => { gone = resolve })
-      garbage = Buffer.from(input)
-      current?.destroy()
+      const ended = worker.sendInstead(input)
       const listed = plane.list()
       listed.catch(() => {})
       await ended
       // The hostile worker may have answered the call that was under way.
       await listed.catch((error: unknown) => { if (!(error instanceof SnapshotterError)) throw error })
       same('names', shown(await plane.list()), '["good"]')
-      status = input
+      worker.status = input
       await plane.status()
     },
-    end: async () => { await plane.close(); server.close(); rmSync(state, { recursive: true }) }
+    end: async () => { await plane.close(); await worker.close(); rmSync(state, { recursive: true }) }
   }
 }
 
