@@ -2,7 +2,6 @@
 import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asCall } from '../base/call-id.ts'
-import { systemClock } from '../base/clock.ts'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { PACE_BEAT_MS, STOP_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
@@ -10,7 +9,6 @@ import { LayerOpener } from '../cache/layer-opener.ts'
 import { LayerStore } from '../cache/layer-store.ts'
 import { Seal } from '../cache/seal.ts'
 import type { Config } from '../config/load.ts'
-import { ContentStore } from '../content/content-store.ts'
 import { LayerThreads } from '../erofs/layer-threads.ts'
 import { requireFree, serveContainerd } from '../grpc/server.ts'
 import { type ControlHandler, serveControl } from '../http/control-server.ts'
@@ -33,6 +31,7 @@ import { lazyLayers } from './lazy-layers.ts'
 import { LivingLayers } from './living-layers.ts'
 import { Operator } from './operator.ts'
 import { ownFolders } from './own-folders.ts'
+import { PromisedContent } from './promised-content.ts'
 import { pullHandler } from './pull.ts'
 import { SharedChunks } from './shared-chunks.ts'
 import { Sources } from './sources.ts'
@@ -91,10 +90,12 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     undo.defer(() => { room.close() })
     void background.run((key) => proofs.isProven(key))
     undo.defer(async () => { await snapshotters.close() })
-    await serveClients({ config, log, undo, operator, handlers }, snapshotters)
+    const content = await PromisedContent.open({ root: config.root, sources, log })
+    undo.defer(async () => { await content.close() })
+    await serveClients({ config, log, undo, operator, handlers }, snapshotters, content)
     const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, shared, sources, snapshotters, background, guardianRestarts }
     Object.assign(handlers, {
-      '/pull': pullHandler({ ...parts, claims, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
+      '/pull': pullHandler({ ...parts, claims, content, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
       '/status': statusHandler(parts),
       '/debug': debugHandler(parts)
     })
@@ -109,11 +110,9 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
 }
 
 /** What containerd's proxy plugins call. */
-async function serveClients ({ config, log, undo, operator }: Places, snapshotters: Snapshotters): Promise<void> {
-  const content = await ContentStore.open({ folder: join(config.root, 'content'), log, clock: systemClock })
-  undo.defer(async () => { await content.close() })
+async function serveClients ({ config, log, undo, operator }: Places, snapshotters: Snapshotters, content: PromisedContent): Promise<void> {
   const grpc = await serveContainerd({
-    address: config.grpcAddress, snapshotters, content, log, onCall: (...call) => { operator.metrics.observeCall(...call) }
+    address: config.grpcAddress, snapshotters, content: content.store, log, onCall: (...call) => { operator.metrics.observeCall(...call) }
   })
   undo.defer(async () => { await grpc.stop() })
 }

@@ -14,6 +14,7 @@ import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { LayerProofs } from './proof.ts'
 import type { ChainClaims } from './proof-claims.ts'
 import { fetchEarly, mountAhead } from './pull-ahead.ts'
+import type { PromisedContent } from './promised-content.ts'
 import { asPullRequest } from './pull-request.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { Sources } from './sources.ts'
@@ -21,6 +22,7 @@ import type { Sources } from './sources.ts'
 interface Parts {
   readonly config: Config
   readonly claims: ChainClaims
+  readonly content: Pick<PromisedContent, 'promise'>
   readonly proofs: LayerProofs
   readonly sources: Sources
   readonly mounts: LayerMounts
@@ -31,7 +33,7 @@ interface Parts {
   readonly log: Log
 }
 
-export function pullHandler ({ config, claims, proofs, sources, mounts, snapshotters, early, expectReads, log }: Parts) {
+export function pullHandler ({ config, claims, content, proofs, sources, mounts, snapshotters, early, expectReads, log }: Parts) {
   return async ({ body, signal, emit }: ControlCall): Promise<object> => {
     const request = asPullRequest(body)
     const reference = parseReference(request.reference)
@@ -43,6 +45,7 @@ export function pullHandler ({ config, claims, proofs, sources, mounts, snapshot
     const plan = await resolveImage(reference, { blocks, platform: request.platform ?? undefined, signal, log })
     emit({ type: 'resolved', manifestDigest: plan.manifest.digest, layers: plan.layers.length })
 
+    content.promise(plan, blocks)
     const { layers, opened, release } = await claims.book(plan, blocks, signal)
     const name = request.name ?? spellings(plan.rootCid, plan.manifest.digest).ctr
     const ended = Promise.withResolvers<undefined>()

@@ -39,6 +39,32 @@ export async function writeBlob (client: ContainerdClient, blob: Blob, lease: st
   }
 }
 
+/**
+ * Makes a blob known to containerd without its bytes, which only a content store like ours allows: one that has them already,
+ * as far as containerd can tell (core/metadata/content.go Writer, sharing policy "shared"). False when this store wants bytes.
+ */
+export async function adoptBlob (
+  client: ContainerdClient, { digest, size }: { readonly digest: Digest, readonly size: number }, lease: string, signal: AbortSignal
+): Promise<boolean> {
+  const ref = `ipfs-${digest}`
+  const known = { ref, total: size, expected: digest }
+  try {
+    const adopted = await withWrite(client, digest, lease, signal, async (ask) => {
+      const { offset } = await ask({ action: 'STAT', ...known })
+      if (offset !== size) return false
+      await ask({ action: 'COMMIT', ...known, offset })
+      return true
+    })
+    if (!adopted) await client.abortWrite(ref, lease).catch(() => {})
+    return adopted
+  } catch (error) {
+    if (hasCode(error, 'ALREADY_EXISTS')) return true
+    // Somebody else fetches it, or the store is of another mind: the image works all the same.
+    if (hasCode(error, 'UNAVAILABLE', 'FAILED_PRECONDITION', 'INVALID_ARGUMENT')) return false
+    throw error
+  }
+}
+
 /** Bytes of another try that do not lead to our digest stay in the ingest until somebody aborts it. */
 async function isStaleIngest (client: ContainerdClient, blob: Blob, lease: string, error: unknown): Promise<boolean> {
   if (!hasCode(error, 'FAILED_PRECONDITION')) return false
@@ -47,13 +73,8 @@ async function isStaleIngest (client: ContainerdClient, blob: Blob, lease: strin
 }
 
 async function writeOnce (client: ContainerdClient, { ref, digest, bytes, labels }: Blob, lease: string, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted()
   const total = bytes.byteLength
-  const call = client.openWrite(lease)
-  const onAbort = (): void => call.cancel()
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    const ask = lockStep(call)
+  await withWrite(client, digest, lease, signal, async (ask) => {
     const { offset } = await ask({ action: 'STAT', ref, total, expected: digest })
     let at = offset
     while (total - at > CONTENT_PIECE_BYTES) {
@@ -63,6 +84,20 @@ async function writeOnce (client: ContainerdClient, { ref, digest, bytes, labels
     }
     const rest = bytes.subarray(at)
     await ask({ action: 'COMMIT', ref, total, expected: digest, offset: at, labels, ...rest.byteLength > 0 ? { data: rest } : {} })
+  })
+}
+
+type Ask = (request: WriteRequest) => Promise<WriteResponse>
+
+async function withWrite<Result> (
+  client: ContainerdClient, digest: Digest, lease: string, signal: AbortSignal, work: (ask: Ask) => Promise<Result>
+): Promise<Result> {
+  signal.throwIfAborted()
+  const call = client.openWrite(lease)
+  const onAbort = (): void => call.cancel()
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await work(lockStep(call))
   } catch (error) {
     call.cancel()
     throw signal.aborted ? signal.reason : fromStatus(error, `Write of ${digest}`)
@@ -73,7 +108,7 @@ async function writeOnce (client: ContainerdClient, { ref, digest, bytes, labels
 }
 
 /** One request, one answer. Further answers (containerd repeats that to COMMIT) are dropped. */
-function lockStep (call: WriteCall): (request: WriteRequest) => Promise<WriteResponse> {
+function lockStep (call: WriteCall): Ask {
   let waiting: { resolve: (answer: WriteResponse) => void, reject: (error: Error) => void } | null = null
   let failure: Error | null = null
   const fail = (error: Error): void => {

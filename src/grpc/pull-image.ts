@@ -5,7 +5,7 @@ import { hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { ImagePlan } from '../image/plan.ts'
 import { ContainerdClient } from './containerd-client.ts'
-import { type Blob, writeBlob } from './content-writer.ts'
+import { adoptBlob, type Blob, writeBlob } from './content-writer.ts'
 import { documentsOf, topChainId } from './pull-blobs.ts'
 import { isKnown, prepareLayer, requireCommitted } from './pull-layers.ts'
 import { dropDeadLeases, withLease } from './pull-lease.ts'
@@ -94,6 +94,7 @@ async function fill (client: ContainerdClient, init: PullImageInit, lease: strin
   const stop = new AbortController()
   const given = AbortSignal.any([signal, stop.signal])
   const documents = writeDocuments(client, blobs, lease, given, onProgress)
+    .then(async () => { await adoptLayers(client, plan, lease, given) })
   documents.catch((error: unknown) => { stop.abort(error) })
   let parent = ''
   try {
@@ -148,6 +149,11 @@ async function writeDocuments (
     onProgress({ type: 'blob', digest: blob.digest, size: blob.bytes.byteLength, written })
   }))
   for (const one of ended) if (one.status === 'rejected') throw one.reason
+}
+
+/** Where our content store is containerd's, the layers are there as well: then the image can be exported, pushed and unpacked. */
+async function adoptLayers (client: ContainerdClient, { layers }: ImagePlan, lease: string, signal: AbortSignal): Promise<void> {
+  for (const layer of layers) if (!await adoptBlob(client, layer, lease, signal)) return
 }
 
 async function untilAborted (work: Promise<void> | undefined, signal: AbortSignal): Promise<void> {

@@ -120,11 +120,12 @@ export class Scene {
     await this.status()
   }
 
-  async startContainerd (): Promise<void> {
-    const [binaries] = versions
+  /** With our content store instead of its own when `ownContent` is false. */
+  async startContainerd ({ binaries = versions[0], ownContent = true } = {}): Promise<void> {
     if (binaries === undefined) throw new Error('no containerd')
+    const socket = join(this.state, 'snapshotter.sock')
     this.#containerd = await PrivateContainerd.start({
-      folder: join(this.folder, 'c'), binaries, snapshotters: { [PLUGIN]: join(this.state, 'snapshotter.sock') }
+      folder: join(this.folder, 'c'), binaries, snapshotters: { [PLUGIN]: socket }, ...ownContent ? {} : { content: socket }
     })
   }
 

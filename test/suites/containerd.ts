@@ -19,6 +19,8 @@ export interface PrivateContainerdInit {
   readonly binaries: ContainerdBinaries
   /** Plugin name → socket of our snapshotter. */
   readonly snapshotters: Readonly<Record<string, string>>
+  /** Socket of the content store that takes the place of containerd's own. */
+  readonly content?: string
 }
 
 export interface CtrResult { readonly code: number, readonly stdout: string, readonly stderr: string }
@@ -61,7 +63,7 @@ export class PrivateContainerd {
   static async start (init: PrivateContainerdInit): Promise<PrivateContainerd> {
     const containerd = new PrivateContainerd(init)
     mkdirSync(init.folder, { recursive: true })
-    writeFileSync(join(init.folder, 'config.toml'), containerd.#config(init.snapshotters))
+    writeFileSync(join(init.folder, 'config.toml'), containerd.#config(init.snapshotters, init.content))
     await containerd.start()
     return containerd
   }
@@ -153,16 +155,17 @@ export class PrivateContainerd {
     })
   }
 
-  #config (snapshotters: Readonly<Record<string, string>>): string {
+  #config (snapshotters: Readonly<Record<string, string>>, content: string | undefined): string {
     const lines = [
       'version = 2',
       `root = "${this.folder}/root"`,
       `state = "${this.folder}/state"`,
-      `disabled_plugins = ${JSON.stringify(DISABLED)}`,
+      `disabled_plugins = ${JSON.stringify(content === undefined ? DISABLED : [...DISABLED, 'io.containerd.content.v1.content'])}`,
       '[grpc]',
       `  address = "${this.address}"`,
       '[ttrpc]',
       `  address = "${this.address}.ttrpc"`,
+      ...content === undefined ? [] : ['[proxy_plugins.ipfs-content]', '  type = "content"', `  address = "${content}"`],
       ...Object.entries(snapshotters).flatMap(([name, address]) => [
         `[proxy_plugins.${name}]`,
         '  type = "snapshot"',
