@@ -21,7 +21,7 @@ unsigned supplierThreads() {
 
 Control::Control(int listener, Identity identity, Registry& registry, Waits& waits, Session& session, Counters& counters)
     : connections_(listener), identity_(std::move(identity)), registry_(registry), waits_(waits), session_(session), counters_(counters),
-      suppliers_("supply", supplierThreads()), checkers_("check", 1) {}
+      suppliers_("supply", supplierThreads()), checkers_("check", 1), movers_("move", 1) {}
 
 void Control::run() {
   for (;;) step(counters_.waitingReads > 0 || !strangers_.empty() ? kTickMs : kIdleTickMs);
@@ -39,6 +39,7 @@ void Control::step(int patienceMs) {
   uint64_t connection = 0;
   Frame frame;
   while (connections_.takeFrame(connection, frame)) handle(connection, std::move(frame));
+  endRemovals();
   tick();
 }
 

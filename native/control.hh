@@ -37,6 +37,9 @@ class Control final : public Fetcher {
   void addFile(uint64_t connection, const Frame& frame);
   std::pair<int, std::string> tryAddFile(uint64_t connection, ByteReader& reader);
   void removeFile(uint64_t connection, const Frame& frame);
+  void handOver(const std::string& name, const FilePtr& file);
+  void endRemovals();
+  void endRemoval(const std::string& name);
   void supply(uint64_t connection, Frame frame);
   void fail(const Frame& frame);
   void need(uint64_t connection, const Frame& frame);
@@ -61,10 +64,18 @@ class Control final : public Fetcher {
   Counters& counters_;
   Pool suppliers_;
   Pool checkers_;
+  Pool movers_;  // of chunks between layers
   std::atomic<uint64_t> active_{0};  // the connection that said HELLO last
   std::atomic<uint64_t> supplyBytes_{0};
   std::map<uint64_t, int64_t> strangers_;  // accepted, no HELLO yet; since when
   std::map<uint64_t, Staging> staging_;
+  struct Question {
+    uint64_t connection;
+    uint32_t id;
+  };
+  std::map<std::string, std::vector<Question>> removing_;  // files whose chunks are handed over, and who waits for that
+  std::mutex handedOverMutex_;
+  std::vector<std::string> handedOver_;
   uint64_t lastQuestion_ = 0;
   std::map<uint64_t, std::string> lateTables_;  // by question: control was told that they failed, the guardian may yet keep them
 };

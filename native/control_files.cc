@@ -77,6 +77,7 @@ std::pair<int, std::string> Control::tryAddFile(uint64_t connection, ByteReader&
   const std::string name = reader.string();
   const std::string directory = reader.string();
   if (!isName(name)) return {EINVAL, "not a file name"};
+  if (removing_.contains(name)) return {EBUSY, "a file of this name is being removed"};
   if (!isCacheDirectory(directory)) return {EINVAL, "the cache directory is not an absolute path"};
   Staging staging = std::move(staging_[connection]);
   if (staging.table == nullptr || staging.name != name) staging.table = std::make_unique<TableBuilder>();
@@ -89,7 +90,9 @@ std::pair<int, std::string> Control::tryAddFile(uint64_t connection, ByteReader&
   }
   const LinkMessage answer = askGuardian({.kind = LinkKind::kTable, .name = name, .directory = directory, .memfd = Fd(::dup(table->memfd()))});
   if (answer.value != 0) return {static_cast<int>(answer.value), "the guardian refuses the table"};
-  registry_.add(name, directory, table, answer.node);
+  const auto store = registry_.add(name, directory, table, answer.node)->store;
+  registry_.settle();
+  if (store->hasTwins()) movers_.add([store] { store->fold(); });
   return {0, ""};
 }
 
@@ -97,12 +100,51 @@ void Control::removeFile(uint64_t connection, const Frame& frame) {
   ByteReader reader(frame.body());
   const std::string name = reader.string();
   reader.end();
+  const auto already = removing_.find(name);
+  if (already != removing_.end()) return already->second.push_back({connection, frame.id});
   const FilePtr file = registry_.remove(name);
-  if (file != nullptr) {
-    waits_.failFile(file, EIO);
-    askGuardian({.kind = LinkKind::kForget, .name = name});
+  if (file == nullptr) return result(connection, frame.id, 0);
+  waits_.failFile(file, EIO);
+  removing_[name].push_back({connection, frame.id});
+  if (!registry_.isServed(file->store) && file->store->hasTwins()) return movers_.add([this, name, file] { handOver(name, file); });
+  registry_.release(file->store);
+  endRemoval(name);
+}
+
+// The guardian keeps the table until this has ended: a worker that dies meanwhile leaves it, and control's question, to its successor.
+void Control::handOver(const std::string& name, const FilePtr& file) {
+  try {
+    file->store->handOver([this](const Place& place) { waits_.arrived(*place.store, place.chunk); });
+  } catch (const std::exception& problem) {
+    logEvent("chunks are not handed over", {{"name", name}, {"error", problem.what()}});
   }
-  result(connection, frame.id, 0);
+  registry_.release(file->store);
+  {
+    const std::lock_guard lock(handedOverMutex_);
+    handedOver_.push_back(name);
+  }
+  connections_.wake();
+}
+
+void Control::endRemovals() {
+  std::vector<std::string> names;
+  {
+    const std::lock_guard lock(handedOverMutex_);
+    names.swap(handedOver_);
+  }
+  for (const auto& name : names) endRemoval(name);
+}
+
+void Control::endRemoval(const std::string& name) {
+  const auto asked = removing_.extract(name);
+  int error = 0;
+  try {
+    askGuardian({.kind = LinkKind::kForget, .name = name});
+  } catch (const Failure& failure) {
+    logEvent("a removed file is still known to the guardian", {{"name", name}, {"error", failure.what()}});
+    error = failure.error;
+  }
+  for (const auto& [connection, id] : asked.mapped()) result(connection, id, error, error == 0 ? "" : "the guardian does not forget it");
 }
 
 void Control::evict(uint64_t connection, const Frame& frame) {

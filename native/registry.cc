@@ -1,6 +1,8 @@
 // Implementation of registry.hh. A machine has some hundred files at most: names are looked up by walking.
 #include "registry.hh"
 
+#include <algorithm>
+
 FilePtr Registry::add(const std::string& name, const std::string& directory, std::shared_ptr<const Table> table, uint64_t node) {
   const std::unique_lock lock(mutex_);
   auto file = std::make_shared<File>();
@@ -13,10 +15,26 @@ FilePtr Registry::add(const std::string& name, const std::string& directory, std
 }
 
 std::shared_ptr<Store> Registry::storeFor(const std::string& directory, const std::shared_ptr<const Table>& table) {
-  for (const auto& [node, file] : files_) {
-    if (file->store->directory() == directory && file->table->sameRecords(*table)) return file->store;
+  for (auto& store : shares_.stores()) {  // also of files that are being removed: two stores must not write into one cache
+    if (store->directory() == directory && store->table().sameRecords(*table)) return store;
   }
-  return std::make_shared<Store>(directory, table, spare_, counters_);
+  auto store = std::make_shared<Store>(directory, table, spare_, counters_, shares_);
+  shares_.add(store);
+  return store;
+}
+
+void Registry::release(const std::shared_ptr<Store>& store) {
+  const std::unique_lock lock(mutex_);
+  if (!isInUse(store)) shares_.remove(*store);
+}
+
+bool Registry::isServed(const std::shared_ptr<Store>& store) const {
+  const std::shared_lock lock(mutex_);
+  return isInUse(store);
+}
+
+bool Registry::isInUse(const std::shared_ptr<Store>& store) const {
+  return std::any_of(files_.begin(), files_.end(), [&](const auto& entry) { return entry.second->store == store; });
 }
 
 FilePtr Registry::remove(const std::string& name) {

@@ -25,8 +25,14 @@ class Registry {
   Registry(Spare& spare, Counters& counters) : spare_(spare), counters_(counters) {}
 
   FilePtr add(const std::string& name, const std::string& directory, std::shared_ptr<const Table> table, uint64_t node);
-  /** The removed file, or nothing. */
+  /** The removed file, or nothing. Its store serves others until it is released. */
   FilePtr remove(const std::string& name);
+  /** Nobody but files of its own needs the store any more: without such files it is forgotten. */
+  void release(const std::shared_ptr<Store>& store);
+  bool isServed(const std::shared_ptr<Store>& store) const;
+  /** From now on stores of added files know of each other's chunks. */
+  void settle() { shares_.settle(); }
+  Shares& shares() { return shares_; }
   FilePtr byName(const std::string& name) const;
   FilePtr byNode(uint64_t node) const;
   /** Ascending by node id. */
@@ -35,8 +41,11 @@ class Registry {
  private:
   std::shared_ptr<Store> storeFor(const std::string& directory, const std::shared_ptr<const Table>& table);
 
+  bool isInUse(const std::shared_ptr<Store>& store) const;
+
   Spare& spare_;
   Counters& counters_;
+  Shares shares_;
   mutable std::shared_mutex mutex_;
   std::map<uint64_t, FilePtr> files_;
 };

@@ -13,7 +13,7 @@ std::string field(const char* name, uint64_t value) {
 std::string fileJson(const File& file) {
   const CacheTotals cached = file.store->totals();
   return "{\"name\":" + jsonString(file.name) + field("size", file.table->fileSize()) + field("chunks", file.table->chunkCount()) +
-         field("chunkBytes", file.table->chunkBytes()) + field("cachedChunks", cached.chunks) + field("cachedBytes", cached.bytes) +
+         field("chunkBytes", file.table->chunkBytes()) + field("cachedChunks", cached.chunks) + field("cachedBytes", cached.bytes) + field("sharedBytes", cached.sharedBytes) +
          field("suppliedBytes", file.store->suppliedBytes()) + field("readBytes", file.readBytes) + "}";
 }
 

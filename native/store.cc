@@ -76,9 +76,9 @@ bool equals(const Sha256& digest, const uint8_t* expected) {
 
 }  // namespace
 
-Store::Store(std::string directory, std::shared_ptr<const Table> table, Spare& spare, Counters& counters)
+Store::Store(std::string directory, std::shared_ptr<const Table> table, Spare& spare, Counters& counters, Shares& shares)
     : id_(++lastId), directory_(std::move(directory)), table_(std::move(table)), spare_(spare), counters_(counters),
-      states_(table_->chunkCount()), leaves_(table_->chunkCount()), used_(table_->chunkCount()) {
+      shares_(shares), states_(table_->chunkCount()), leaves_(table_->chunkCount()), used_(table_->chunkCount()), twins_(table_->chunkCount()) {
   try {
     makeDirectories(directory_, 0700);
   } catch (const Failure& failure) {
@@ -94,9 +94,14 @@ Store::~Store() {
 }
 
 bool Store::read(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out) {
+  if (readHere(chunk, from, length, out)) return true;
+  return twins_[chunk] != 0 && readElsewhere(chunk, from, length, out);
+}
+
+bool Store::readHere(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out) {
   if (spare_.read(this, chunk, from, length, out)) return true;
   const uint8_t state = states_[chunk];
-  if (state == kLied || (state == kUnknown && !isHinted(chunk))) return false;
+  if (state != kGood && (state != kUnknown || !isHinted(chunk))) return false;
   if (readChecked(chunk, from, length, out)) {
     if (state == kUnknown) states_[chunk] = kGood;
     if (used_[chunk] == 0) used_[chunk] = 1;  // the line stays shared between readers
@@ -107,9 +112,13 @@ bool Store::read(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out) {
 }
 
 bool Store::verify(uint32_t chunk) {
-  if (isGood(chunk) && (isHinted(chunk) || spare_.has(this, chunk))) return true;  // evicted chunks lose their hint
+  return verifyHere(chunk) || verifyElsewhere(chunk);
+}
+
+bool Store::verifyHere(uint32_t chunk) {
+  if (spare_.has(this, chunk) || (states_[chunk] == kGood && isHinted(chunk))) return true;  // evicted chunks lose their hint
   uint8_t byte = 0;
-  return read(chunk, 0, 1, &byte);  // the first use of a chunk reads and checks the whole of it
+  return readHere(chunk, 0, 1, &byte);  // the first use of a chunk reads and checks the whole of it
 }
 
 bool Store::readChecked(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out) {
@@ -181,6 +190,15 @@ void Store::publishLeaves(uint32_t chunk, std::unique_ptr<Sha256[]> leaves) {
 bool Store::keep(uint32_t chunk, const uint8_t* bytes) {
   const ChunkRecord record = table_->chunk(chunk);
   if (!equals(sha256(bytes, record.size), record.sha256)) return false;
+  if (twins_[chunk] == 0) keepHere(chunk, bytes);
+  else keepOnce(chunk, bytes);
+  suppliedBytes_ += record.size;
+  return true;
+}
+
+// False when the disk did not take it; memory has it then.
+bool Store::keepHere(uint32_t chunk, const uint8_t* bytes) {
+  const ChunkRecord record = table_->chunk(chunk);
   if (record.leaves() > 1 && leaves_[chunk] == nullptr) publishLeaves(chunk, hashLeaves(record, bytes));
   std::unique_lock writing(writing_[chunk % writing_.size()]);
   const bool stored = writeData(record, bytes) && setHint(chunk, 1);
@@ -194,16 +212,19 @@ bool Store::keep(uint32_t chunk, const uint8_t* bytes) {
     writeFailed_ = false;
     states_[chunk] = kGood;
   }
-  suppliedBytes_ += record.size;
-  return true;
+  return stored;
 }
 
 // The hint goes first: a reader that finds zeros and no hint has a miss, not a lie.
 void Store::evict(uint32_t chunk) {
-  const ChunkRecord record = table_->chunk(chunk);
   const std::lock_guard writing(writing_[chunk % writing_.size()]);
   if (!setHint(chunk, 0)) return;
   if (states_[chunk] == kGood) states_[chunk] = kUnknown;
+  giveBack(chunk);
+}
+
+void Store::giveBack(uint32_t chunk) {
+  const ChunkRecord record = table_->chunk(chunk);
   const auto length = static_cast<off_t>(endOfPlace(chunk) - record.dataOffset);
   if (::fallocate(data_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(record.dataOffset), length) == 0) return;
   logEvent("cannot give cache space back", {{"path", directory_}, {"error", errnoName(errno)}});
@@ -239,27 +260,28 @@ bool Store::setHint(uint32_t chunk, uint8_t value) {
 }
 
 // Evicted chunks lose their hint first: only a chunk that claims to be there and is not has been tampered with or torn.
+// Its place is given back, since what comes in its stead may be stored elsewhere.
 void Store::distrust(uint32_t chunk) {
+  const std::lock_guard writing(writing_[chunk % writing_.size()]);
   if (!isHinted(chunk)) {
     states_[chunk] = kUnknown;
     return;
   }
   states_[chunk] = kLied;
   counters_.violations++;
-  setHint(chunk, 0);
+  if (setHint(chunk, 0)) giveBack(chunk);
   logEvent("the cache does not match its digest", {{"path", directory_}, {"chunk", std::to_string(chunk)}});
 }
 
-CacheTotals Store::totals() const {
+// One byte per chunk, also of those that the file is too short for.
+std::vector<uint8_t> Store::hints() const {
   std::vector<uint8_t> hints(table_->chunkCount());
-  const ssize_t count = ::pread(present_.get(), hints.data(), hints.size(), 0);
-  hints.resize(count > 0 ? static_cast<size_t>(count) : 0);
-  CacheTotals totals;
-  for (uint32_t chunk = 0; chunk < table_->chunkCount(); chunk++) {
-    const bool hinted = chunk < hints.size() && hints[chunk] == 1 && states_[chunk] != kLied;
-    if (!hinted && states_[chunk] != kGood) continue;
-    totals.chunks++;
-    totals.bytes += table_->chunk(chunk).size;
+  size_t have = 0;
+  while (have < hints.size()) {
+    const ssize_t count = ::pread(present_.get(), hints.data() + have, hints.size() - have, static_cast<off_t>(have));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    have += static_cast<size_t>(count);
   }
-  return totals;
+  return hints;
 }

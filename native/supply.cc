@@ -47,6 +47,7 @@ SupplyResult keepChunks(const Supply& supply, std::span<const uint8_t> bytes, Wa
     position += record.size;
     if (supply.file->store->keep(chunk, bytes.data() + at)) {
       waits.arrived(*supply.file->store, chunk);
+      for (const Place& twin : supply.file->store->twins(chunk)) waits.arrived(*twin.store, twin.chunk);
     } else if (result.error == 0) {
       result = {EBADMSG, chunk, 1, "chunk " + std::to_string(chunk) + " does not match its sha256"};
     } else {

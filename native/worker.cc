@@ -67,6 +67,7 @@ void runWorker() {
 
   auto& worker = *new Worker;
   const LinkMessage start = takeTables(worker);
+  worker.registry.settle();
   if ((start.flags & kStartDrained) != 0) worker.waits.drain();
   auto* control = new Control(kWorkerListenerFd, {start.value, kWorkerLinkFd}, worker.registry, worker.waits, worker.session,
                               worker.counters);

@@ -8,6 +8,9 @@ void check(bool holds, const std::string& claim);
 
 std::vector<uint8_t> pattern(size_t size, uint32_t seed);
 
+/** A sealed table of these chunks, each at the next multiple of 4096. */
+Fd tableOf(const std::vector<std::vector<uint8_t>>& chunks);
+
 /** 0 when the action ends well. */
 template <typename Action>
 int errorOf(Action action) {
@@ -22,3 +25,4 @@ int errorOf(Action action) {
 void testParsers();
 void testSlots();
 void testStores();
+void testShares();

@@ -10,27 +10,6 @@
 
 namespace {
 
-Fd tableOf(const std::vector<std::vector<uint8_t>>& chunks) {
-  std::vector<uint8_t> bytes(128 + 80 * chunks.size());
-  const auto put = [&](size_t at, auto value) { std::memcpy(bytes.data() + at, &value, sizeof value); };
-  std::memcpy(bytes.data(), "IPSNAPT1", 8);
-  put(24, static_cast<uint32_t>(chunks.size()));
-  put(28, kLeafBytes);
-  uint64_t offset = 0;
-  for (size_t index = 0; index < chunks.size(); index++) {
-    const size_t at = 128 + 80 * index;
-    put(at, offset);
-    put(at + 8, static_cast<uint32_t>(chunks[index].size()));
-    const Sha256 digest = sha256(chunks[index].data(), chunks[index].size());
-    std::memcpy(bytes.data() + at + 32, digest.data(), digest.size());
-    offset = (offset + chunks[index].size() + 4095) / 4096 * 4096;
-  }
-  put(8, offset);
-  TableBuilder builder;
-  builder.append(bytes);
-  return builder.seal();
-}
-
 struct RecordingFetcher final : Fetcher {
   struct Call {
     std::string file;
@@ -92,7 +71,7 @@ void testStore() {
   check(across && std::equal(out.begin(), out.begin() + 10000, bench.chunks[1].begin() + 60000), "a read over a leaf's border");
   check(store.read(1, 199999, 1, out.data()) && out[0] == bench.chunks[1][199999], "the last byte");
   check(store.totals().chunks == 1 && store.totals().bytes == 200000, "totals count what is there");
-  Store fresh(bench.directory, bench.file->table, bench.spare, bench.counters);
+  Store fresh(bench.directory, bench.file->table, bench.spare, bench.counters, bench.registry.shares());
   check(!fresh.isGood(1) && fresh.verify(1) && fresh.isGood(1), "a successor checks before it believes");
   std::filesystem::resize_file(bench.directory + "/data", 10);
   check(store.read(1, 0, 10, out.data()) && out[0] == bench.chunks[1][0], "a leaf that was checked a moment ago needs no file");

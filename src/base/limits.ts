@@ -231,5 +231,4 @@ export const CACHE_EVICTIONS_PER_CALL = 4_096 // chunks in one frame: the worker
 export const CACHE_BLOCK_BYTES = 4_096 // what a file takes on the disk is a multiple of this
 export const CACHE_LOOK_MS = 10_000 // between looks at the disk when nothing is supplied
 export const CACHE_YOUNG_MS = 120_000 // data of a layer that is not served may be about to be
-export const SHARED_CHUNKS_MAX = 262_144 // chunks that are known by digest across layers: about 40 MiB of memory
-export const SHARED_CHUNK_BYTES_MIN = 4 * KiB // smaller ones cost more to look up than to fetch with their neighbours
+export const HAND_OVER_DEADLINE_MS = 300_000 // of a layer's removal: what others need of it moves first, 10 GiB at 35 MiB/s

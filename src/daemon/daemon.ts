@@ -33,7 +33,6 @@ import { Operator } from './operator.ts'
 import { ownFolders } from './own-folders.ts'
 import { PromisedContent } from './promised-content.ts'
 import { pullHandler } from './pull.ts'
-import { SharedChunks } from './shared-chunks.ts'
 import { Sources } from './sources.ts'
 import { statusHandler } from './status.ts'
 import { Trust } from './trust.ts'
@@ -62,7 +61,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     signal?.throwIfAborted()
     const trust = new Trust(config, log)
     const mounting = await startMounting({ config, log, undo, trust, restored: restored.promise })
-    const { dataPlane, driver, mounts, early, background, room, shared, threads, guardianRestarts } = mounting
+    const { dataPlane, driver, mounts, early, background, room, threads, guardianRestarts } = mounting
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -93,7 +92,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     const content = await PromisedContent.open({ root: config.root, sources, log })
     undo.defer(async () => { await content.close() })
     await serveClients({ config, log, undo, operator, handlers }, snapshotters, content)
-    const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, shared, sources, snapshotters, background, guardianRestarts }
+    const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, sources, snapshotters, background, guardianRestarts }
     Object.assign(handlers, {
       '/pull': pullHandler({ ...parts, claims, content, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
       '/status': statusHandler(parts),
@@ -156,7 +155,6 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   const room = new CacheRoom({ config, dataPlane, supplier: () => supplier, log })
   const reads = trust.policedReads(dataPlane, async (...chunks) => await room.admit(...chunks))
   const supplier = new Supplier({ sink: reads, log, patienceMs })
-  const shared = new SharedChunks({ files: () => supplier.files(), sink: reads })
   const files = new SelfTestFiles(dataPlane)
   const noteRead = (): void => {
     trust.pace.read()
@@ -170,10 +168,8 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
     const beat = quiet ? undefined : setInterval(noteRead, PACE_BEAT_MS)
     try {
       if (!quiet) noteRead()
-      const left = await shared.answer(name, runs)
-      if (left.length === 0) return
-      if (urgency.background) await supplier.answer(name, left, urgency)
-      else await reads.answer(name, left, async () => { await supplier.answer(name, left, urgency) })
+      if (urgency.background) await supplier.answer(name, runs, urgency)
+      else await reads.answer(name, runs, async () => { await supplier.answer(name, runs, urgency) })
     } finally {
       clearInterval(beat)
       if (!quiet) noteRead()
@@ -197,7 +193,7 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   })
   const early = new EarlyFetch({ dataPlane, supplier, log })
   await early.clear()
-  return { native, dataPlane, driver, mounts, early, background, room, shared, threads, guardianRestarts: () => replaced }
+  return { native, dataPlane, driver, mounts, early, background, room, threads, guardianRestarts: () => replaced }
 }
 
 async function requireRootAndFuse (): Promise<void> {

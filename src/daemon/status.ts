@@ -6,7 +6,6 @@ import type { MountDriver } from '../mount/driver.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { LayerProofs } from './proof.ts'
-import type { SharedChunks } from './shared-chunks.ts'
 import type { Sources } from './sources.ts'
 
 export interface StatusParts {
@@ -16,12 +15,11 @@ export interface StatusParts {
   readonly mounts: LayerMounts
   readonly proofs: LayerProofs
   readonly quota: CacheQuota
-  readonly shared: SharedChunks
   readonly sources: Sources
   readonly snapshotters: Snapshotters
 }
 
-export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quota, shared, sources, snapshotters }: StatusParts) {
+export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quota, sources, snapshotters }: StatusParts) {
   return async (): Promise<object> => {
     const plane = await dataPlane.status()
     const served = new Map(plane.files.map((file) => [file.name, file]))
@@ -32,6 +30,8 @@ export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quot
         size: record.size,
         fetchedBytes: file?.suppliedBytes ?? 0,
         cachedBytes: file?.cachedBytes ?? 0,
+        /** Of these, stored once for several layers, elsewhere than here. */
+        sharedBytes: file?.sharedBytes ?? 0,
         readBytes: file?.readBytes ?? 0,
         /** Layer digest, diffID and TOC were held against each other in one pass over the whole blob. */
         proven: proofs.isProven(key),
@@ -53,12 +53,13 @@ export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quot
         size: total(({ size }) => size),
         fetchedBytes: total(({ fetchedBytes }) => fetchedBytes),
         cachedBytes: total(({ cachedBytes }) => cachedBytes),
+        sharedBytes: total(({ sharedBytes }) => sharedBytes),
         readBytes: total(({ readBytes }) => readBytes),
         // As they came, TOCs and documents included; `fetchedBytes` is what the worker was given of each blob, twice if it asked twice.
         networkBytes: gateways.reduce((sum, { type, bytes }) => type === 'car' ? sum : sum + bytes, 0)
       },
-      /** On the disk, by what it says; evicted and taken from another layer's cache: since the start. */
-      cache: { bytes: quota.bytes, maxBytes: config.cacheMaxBytes, evictedChunks: quota.evictedChunks, sharedBytes: shared.bytes },
+      /** On the disk, by what it says; evicted since the start. */
+      cache: { bytes: quota.bytes, maxBytes: config.cacheMaxBytes, evictedChunks: quota.evictedChunks },
       gateways,
       worker: {
         pid: plane.pid,

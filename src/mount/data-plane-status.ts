@@ -8,6 +8,8 @@ export interface FileStatus {
   readonly chunkBytes: number
   readonly cachedChunks: number
   readonly cachedBytes: number
+  /** Of these, of chunks that another layer's cache has, or another place of this one. */
+  readonly sharedBytes: number
   readonly suppliedBytes: number
   readonly readBytes: number
 }

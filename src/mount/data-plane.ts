@@ -4,7 +4,7 @@
 import { join } from 'node:path'
 import { currentCall } from '../base/call-id.ts'
 import { messageOf, SnapshotterError } from '../base/errors.ts'
-import { DATA_PLANE_DEADLINE_MS, SUPPLY_BYTES_IN_FLIGHT, TABLE_PART_BYTES } from '../base/limits.ts'
+import { DATA_PLANE_DEADLINE_MS, HAND_OVER_DEADLINE_MS, SUPPLY_BYTES_IN_FLIGHT, TABLE_PART_BYTES } from '../base/limits.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { DataPlaneLink, type Hello } from './data-plane-link.ts'
 import type { FetchHandler, RejectedHandler } from './data-plane-handlers.ts'
@@ -127,11 +127,11 @@ export class DataPlane {
     if (error !== 0) throw new SnapshotterError('MOUNT_FAILED', `data plane file ${name} (errno ${error}): ${reason}`)
   }
 
-  /** Also when there is no such file. Reads that wait end with EIO. */
+  /** Also when there is no such file. Reads that wait end with EIO. What other layers' files need of its cache has moved to theirs then. */
   async removeFile (name: string): Promise<void> {
     // Before it is sent: whoever waits for its chunks under another name asks again after it.
     this.#outstanding.remove(name)
-    await this.#ask(FRAME.REMOVE_FILE, [text(name)])
+    await this.#ask(FRAME.REMOVE_FILE, [text(name)], { deadlineMs: HAND_OVER_DEADLINE_MS })
   }
 
   async list (): Promise<string[]> {
@@ -206,23 +206,22 @@ export class DataPlane {
     const onAbort = (): void => { reject(options.signal?.reason as Error) }
     options.signal?.throwIfAborted()
     options.signal?.addEventListener('abort', onAbort, { once: true })
-    const timer = options.patient === true
-      ? undefined
-      : setTimeout(() => { reject(this.#silence()) }, DATA_PLANE_DEADLINE_MS)
+    let leftMs = options.deadlineMs ?? DATA_PLANE_DEADLINE_MS
+    const giveUp = (): void => { if ((leftMs -= DATA_PLANE_DEADLINE_MS) <= 0 || !this.connected) reject(this.#silence()) }
+    const timer = options.patient === true ? undefined : setInterval(giveUp, DATA_PLANE_DEADLINE_MS)
     this.#requests.set(id, request)
     for (const frame of request.frames) this.#link.send(frame)
     try {
       return await promise
     } finally {
-      clearTimeout(timer)
+      clearInterval(timer)
       options.signal?.removeEventListener('abort', onAbort)
       this.#requests.delete(id)
     }
   }
 
   #silence (): SnapshotterError {
-    const why = this.connected ? 'connected, no answer' : this.#link.failure
-    return new SnapshotterError('DATA_PLANE_DOWN', `the data plane did not answer within ${DATA_PLANE_DEADLINE_MS} ms (${why})`)
+    return new SnapshotterError('DATA_PLANE_DOWN', `the data plane did not answer in time (${this.connected ? 'connected' : this.#link.failure})`)
   }
 
   #onConnect (hello: Hello): void {
@@ -295,4 +294,6 @@ interface AskOptions {
   readonly signal?: AbortSignal | undefined
   /** No deadline: ends by answer, signal or close. */
   readonly patient?: boolean
+  /** While the worker is connected; DATA_PLANE_DEADLINE_MS unless given, and without a worker. */
+  readonly deadlineMs?: number
 }

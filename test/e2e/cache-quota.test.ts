@@ -112,27 +112,6 @@ run('the data of an image that was removed goes first', async () => {
   expect(cacheBytes()).toBeLessThanOrEqual(QUOTA * 1.01)
 }, 180_000)
 
-run('files that another layer brought are taken from its cache', async () => {
-  const shared = randomFiles(8, MIB)
-  const [first, second] = [{ ...shared, '/only/first': '1' }, { ...shared, '/only/second': '2' }]
-    .map((files, at) => programImage(join(folder, `shared-${at}`), [files]))
-  if (first === undefined || second === undefined) throw new Error('two images')
-  const both = await Promise.all([first, second].map(async ({ layout }, at) => await publish(layout, join(folder, `shared-${at}.car`))))
-  const source = await GatedGateway.over(...both.map(({ car }) => car))
-  try {
-    scene = await Scene.start({ sources: [source.url] })
-    const paths = Object.keys(shared)
-    const [one, two] = [await scene.pull(both[0]?.reference ?? ''), await scene.pull(both[1]?.reference ?? '')]
-    expect(hashLines(await scene.run(one.name, '/bin/e2e', 'sha', ...paths))).toEqual(first.expected(paths))
-    expect(hashLines(await scene.run(two.name, '/bin/e2e', 'sha', ...paths))).toEqual(second.expected(paths))
-    const { cache, bytesServedUnverified } = await scene.status()
-    expect(cache.sharedBytes).toBeGreaterThan(4 * MIB)
-    expect(bytesServedUnverified).toBe(0)
-  } finally {
-    await source.close()
-  }
-}, 180_000)
-
 run('on a disk that is full, and then read-only, reads come from the network, right; Prepare says RESOURCE_EXHAUSTED', async () => {
   const disk = join(folder, 'disk')
   execFileSync('truncate', ['-s', '24M', `${disk}.img`])

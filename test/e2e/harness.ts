@@ -44,7 +44,8 @@ export interface Status {
   readonly driver: string
   readonly layers: ReadonlyArray<{ readonly digest: string, readonly size: number, readonly cachedBytes: number, readonly readBytes: number, readonly state: string, readonly proven: boolean }>
   readonly worker: { readonly pid: number, readonly restarts: number, readonly waitingReads: number, readonly violations: number, readonly leafHashesChecked: number }
-  readonly cache: { readonly bytes: number, readonly maxBytes: number, readonly evictedChunks: number, readonly sharedBytes: number }
+  readonly cache: { readonly bytes: number, readonly maxBytes: number, readonly evictedChunks: number }
+  readonly totals: { readonly sharedBytes: number }
   readonly bytesServed: number
   readonly bytesServedUnverified: number
 }
