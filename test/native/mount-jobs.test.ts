@@ -29,6 +29,24 @@ suite('the mount jobs', () => {
   beforeEach(async () => { native = await nativeUnderTest(); root = mkdtempSync(join(tmpdir(), 'jobs-')) })
   afterEach(async () => { await native.run(['umount-tree', root]); rmSync(root, { recursive: true }) })
 
+  test('the server of jobs does many at once, says what failed, and comes back after it was killed', async () => {
+    const image = makeImage()
+    const targets = Array.from({ length: 20 }, (_, at) => folder(`many-${at}`))
+    const failing = native.job(['mount-erofs', join(root, 'source', 'file'), folder('none')]).catch((error: unknown) => error)
+    await Promise.all(targets.map(async (target) => { await native.job(['mount-erofs', image, target]) }))
+    for (const target of targets) expect(readFileSync(join(target, 'file'))).toEqual(content)
+    expect(await failing).toMatchObject({ code: 'MOUNT_FAILED', details: { errno: 'EINVAL' }, message: expect.stringContaining('mount-erofs: EINVAL') })
+    await expect(native.job(['sync', root])).rejects.toMatchObject({ message: expect.stringContaining('no job that `jobs` runs') })
+
+    const servers = serversOf(native.path)
+    expect(servers).toHaveLength(1)
+    for (const pid of servers) process.kill(pid, 'SIGKILL')
+    const outcomes = await Promise.allSettled(targets.map(async (target) => { await native.job(['umount', target]) }))
+    for (const [at, outcome] of outcomes.entries()) if (outcome.status === 'rejected') await native.job(['umount', targets[at] ?? '']).catch(() => {})
+    expect(mountsBelow()).toEqual([])
+    expect(serversOf(native.path)).toHaveLength(1)
+  })
+
   test('an EROFS image from a file on ramfs, with its readahead', async () => {
     const image = makeImage()
     const ram = folder('ram')
@@ -122,4 +140,17 @@ function whyNot (): string | null {
     return 'needs loop devices'
   }
   return spawnSync('mkfs.erofs', ['--help']).error === undefined ? null : 'needs mkfs.erofs of erofs-utils'
+}
+
+/** Processes of ours that serve jobs. */
+function serversOf (path: string): number[] {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) => {
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+      const parent = Number(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ')[1])
+      return words[0] === path && words[1] === 'jobs' && parent === process.pid
+    } catch {
+      return false // it ended meanwhile
+    }
+  })
 }
