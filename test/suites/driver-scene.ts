@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { layoutData } from '../../src/layer/data-layout.ts'
 import { erofsDriver, erofsLoopDriver } from '../../src/mount/erofs-drivers.ts'
 import type { DriverName, MountDriver } from '../../src/mount/driver.ts'
+import type { ChunkRun } from '../../src/mount/supply.ts'
 import { fuseDriver } from '../../src/mount/fuse-driver.ts'
 import { type PlacedChunk, placeChunks } from '../../src/layer/placed-chunks.ts'
 import { TreeClient } from '../../src/mount/tree-client.ts'
@@ -20,6 +21,8 @@ export class DriverScene {
   readonly fixture: DataPlaneFixture
   /** Awaited before each chunk is supplied. */
   pace: () => Promise<void> = async () => {}
+  /** Answers for files that were not mounted here. */
+  others: (file: string, runs: readonly ChunkRun[]) => Promise<void> = async () => {}
   /** Chunks asked for, once for each time. */
   asked = 0
   readonly #drivers: ReadonlyMap<DriverName, MountDriver>
@@ -32,12 +35,14 @@ export class DriverScene {
     const parts = { state: fixture.state, dataPlane: fixture.plane, native: fixture.native }
     this.#drivers = new Map([erofsDriver(parts), erofsLoopDriver(parts), fuseDriver(parts)].map((driver) => [driver.name, driver]))
     fixture.plane.onFetch(async (file, runs) => {
-      const { chunks, layer } = this.#supplied.get(file) ?? { chunks: [], layer: null }
+      const supplied = this.#supplied.get(file)
+      if (supplied === undefined) return await this.others(file, runs)
+      const { chunks, layer } = supplied
       this.asked += runs.reduce((sum, { count }) => sum + count, 0)
       for (const chunk of runs.flatMap(({ first, count }) => Array.from({ length: count }, (_, at) => first + at))) {
         const { dataOffset = 0, size = 0 } = chunks[chunk] ?? {}
         await this.pace()
-        await fixture.plane.supply(file, 'raw', chunk, 1, layer?.bytesAt(dataOffset, size) ?? Buffer.alloc(0))
+        await fixture.plane.supply(file, 'raw', chunk, 1, layer.bytesAt(dataOffset, size))
       }
     })
   }
