@@ -5,6 +5,8 @@ import { afterAll, beforeAll, expect } from '@jest/globals'
 import { seededRandom } from '../../bench/statistics.ts'
 import { playCell, type Row } from '../faults/cell.ts'
 import { MOMENTS } from '../faults/moments.ts'
+import { playNetworkCell } from '../faults/network-cell.ts'
+import { NETWORK_FAULTS } from '../faults/network-faults.ts'
 import type { Wares } from '../faults/stage.ts'
 import { VICTIMS } from '../faults/victims.ts'
 import { makeWares } from '../faults/wares.ts'
@@ -40,3 +42,11 @@ run.each([['worker', 'Prepare'], ['worker', 'pull'], ['worker', 'eviction'], ['n
 run('guardian killed during pull: reads fail rather than lie, and the node serves again', async () => {
   expect(await play('guardian', 'pull')).toMatchObject({ tries: 1, wrongBytes: 0, problems: [] })
 }, CELL_MS)
+
+run.each(['dead for 2 s', 'wrong lengths', 'no name resolved', 'clock a day off, and back'])(
+  'a network that is %s: reads wait, and end with the right bytes', async (name) => {
+    const fault = NETWORK_FAULTS.find((one) => one.name === name)
+    if (fault === undefined) throw new Error(`no fault ${name}`)
+
+    expect(await playNetworkCell({ driver: 'erofs', fault, tries: 1, wares })).toMatchObject({ tries: 1, hit: 1, failedReads: 0, wrongBytes: 0, problems: [] })
+  }, CELL_MS)
