@@ -110,6 +110,8 @@ export const FETCH_BACKOFF_MS = 250 // before the next round after transient fai
 // Servers
 export const GRPC_MESSAGE_BYTES_MAX = 16 * MiB // containerd's own limit (defaults.DefaultMaxRecvMsgSize)
 export const CONTROL_CALL_DEADLINE_MS = 60_000 // status, exit: twice what the data plane may take to answer the daemon
+export const REGISTRY_BOOKING_MS = 60_000 // a client that read a manifest prepares its layers within this
+export const REGISTRY_IMAGES_MAX = 256 // whose digests are remembered: a pull of gigabytes outlives its booking
 export const HTTP_REQUEST_MS_MAX = 10_000 // of one request for metrics or health to arrive
 export const HTTP_PROBE_MS_MAX = 5_000 // the data plane's answer to a health check; monitoring asks every few seconds
 export const LOCK_PATIENCE_MS = 1_000 // for a daemon that is about to end

@@ -37,6 +37,8 @@ export interface Config {
   readonly proveBytesPerSecond: number
   /** HOST:PORT on loopback, where metrics and health are offered; null: nowhere. */
   readonly httpAddress: string | null
+  /** HOST:PORT on loopback, where images are offered as a registry; null: nowhere. */
+  readonly registryAddress: string | null
   readonly sources: readonly SourceSettings[]
 }
 
@@ -106,6 +108,7 @@ function settle (file: ConfigFile): Config {
     proveAfterMs: file.trust.prove_after,
     proveBytesPerSecond: file.trust.prove_rate,
     httpAddress: file.http.address ?? null,
+    registryAddress: file.registry.address ?? null,
     sources: file.source.map((source) => source.type === 'car'
       ? source
       : {

@@ -11,7 +11,7 @@ const size = z.string().transform((text, context) => converted(() => parseSize(t
 
 const rate = z.string().transform((text, context) => converted(() => parseRate(text), context)).refine((bytes) => bytes > 0, 'must be more than nothing')
 
-/** Metrics name images and gateways: nobody but this machine may ask. */
+/** Metrics name images and gateways, and images may be private: nobody but this machine may ask. */
 const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost):(\d{1,5})$/
 
 const listen = z.string()
@@ -53,6 +53,7 @@ export const configSchema = z.strictObject({
     prove_rate: size.refine((bytes) => bytes > 0, 'must be more than nothing').default(PROOF_BYTES_PER_SECOND)
   }).prefault({}),
   http: z.strictObject({ address: listen.optional() }).prefault({}),
+  registry: z.strictObject({ address: listen.optional() }).prefault({}),
   source: z.array(source).default([])
 })
 

@@ -12,6 +12,8 @@ import type { Config } from '../config/load.ts'
 import { LayerThreads } from '../erofs/layer-threads.ts'
 import { requireFree, serveContainerd } from '../grpc/server.ts'
 import { type ControlHandler, serveControl } from '../http/control-server.ts'
+import { parseListen } from '../http/gateway-listen.ts'
+import { serveRegistry } from '../http/registry.ts'
 import { DataPlane } from '../mount/data-plane.ts'
 import { EarlyFetch } from '../mount/early-fetch.ts'
 import { erofsDriver, erofsLoopDriver } from '../mount/erofs-drivers.ts'
@@ -33,6 +35,7 @@ import { Operator } from './operator.ts'
 import { ownFolders } from './own-folders.ts'
 import { PromisedContent } from './promised-content.ts'
 import { pullHandler } from './pull.ts'
+import { RegistryImages } from './registry-images.ts'
 import { Sources } from './sources.ts'
 import { statusHandler } from './status.ts'
 import { Trust } from './trust.ts'
@@ -91,10 +94,12 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     undo.defer(async () => { await snapshotters.close() })
     const content = await PromisedContent.open({ root: config.root, sources, log })
     undo.defer(async () => { await content.close() })
+    const expectReads = (): void => { trust.pace.expect(); background.expect() }
     await serveClients({ config, log, undo, operator, handlers }, snapshotters, content)
+    await offerImages({ config, log, undo }, new RegistryImages({ sources, content, claims, mounts, early, expectReads, log }))
     const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, sources, snapshotters, background, guardianRestarts }
     Object.assign(handlers, {
-      '/pull': pullHandler({ ...parts, claims, content, early, expectReads: () => { trust.pace.expect(); background.expect() }, log }),
+      '/pull': pullHandler({ ...parts, claims, content, early, expectReads, log }),
       '/status': statusHandler(parts),
       '/debug': debugHandler(parts)
     })
@@ -114,6 +119,14 @@ async function serveClients ({ config, log, undo, operator }: Places, snapshotte
     address: config.grpcAddress, snapshotters, content: content.store, log, onCall: (...call) => { operator.metrics.observeCall(...call) }
   })
   undo.defer(async () => { await grpc.stop() })
+}
+
+/** What clients that speak to registries call. */
+async function offerImages ({ config, log, undo }: Pick<Places, 'config' | 'log' | 'undo'>, images: RegistryImages): Promise<void> {
+  undo.defer(() => { images.close() })
+  if (config.registryAddress === null) return
+  const registry = await serveRegistry(parseListen(config.registryAddress), images.find, log)
+  undo.defer(async () => { await registry.close() })
 }
 
 interface Places {

@@ -1,11 +1,11 @@
-// What `[http]` offers to people and monitoring on this machine: plain GETs on a loopback port. Whoever asks must name us
-// as the host and come from no web page but ours, so that no page in a browser of this machine reads along (DNS rebinding).
+// What `[http]` offers to people and monitoring on this machine: plain GETs on a loopback port.
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { asSnapshotterError, messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { HTTP_REQUEST_MS_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { whyStranger } from './loopback.ts'
 
 export interface OperatorAnswer {
   readonly status: number
@@ -23,7 +23,6 @@ export interface OperatorServer {
 }
 
 const PLAIN = 'text/plain; charset=utf-8'
-const LOOPBACK_NAMES = ['127.0.0.1', '[::1]', 'localhost']
 
 /** `address`: HOST:PORT; port 0 takes any. @throws ENVIRONMENT when it cannot be had. */
 export async function serveOperator (address: string, routes: OperatorRoutes, log: Log): Promise<OperatorServer> {
@@ -31,7 +30,7 @@ export async function serveOperator (address: string, routes: OperatorRoutes, lo
   const host = address.slice(0, split)
   const server = createServer({ requestTimeout: HTTP_REQUEST_MS_MAX, headersTimeout: HTTP_REQUEST_MS_MAX, maxHeaderSize: 16_384 }, (request, response) => {
     const { port } = server.address() as AddressInfo
-    answer(routes, [host, ...LOOPBACK_NAMES].map((name) => `${name}:${port}`), request)
+    answer(routes, whyStranger(request, host, port), request)
       .then((said) => { send(request, response, said) })
       .catch((error: unknown) => {
         const failure = asSnapshotterError(error)
@@ -55,11 +54,8 @@ export async function serveOperator (address: string, routes: OperatorRoutes, lo
   }
 }
 
-async function answer (routes: OperatorRoutes, names: readonly string[], request: IncomingMessage): Promise<OperatorAnswer> {
-  const { host = '', origin } = request.headers
-  if (!names.includes(host.toLowerCase())) return refusal(403, `host ${JSON.stringify(host.slice(0, 80))} is not this listener`)
-  const isOurs = origin === undefined || names.includes(origin.replace(/^http:\/\//, ''))
-  if (!isOurs) return refusal(403, `pages of ${JSON.stringify(origin.slice(0, 80))} may not ask here`)
+async function answer (routes: OperatorRoutes, stranger: string | null, request: IncomingMessage): Promise<OperatorAnswer> {
+  if (stranger !== null) return refusal(403, stranger)
   if (request.method !== 'GET' && request.method !== 'HEAD') return refusal(405, 'only GET and HEAD')
   const path = request.url?.split('?', 1)[0] ?? '/'
   const route = Object.hasOwn(routes, path) ? routes[path] : undefined

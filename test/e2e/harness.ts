@@ -34,6 +34,8 @@ export interface SceneOptions {
   readonly prove?: 'background' | 'before-commit'
   /** Quiet before a background proof; by default none comes between a test's counts of what was fetched. */
   readonly proveAfter?: string
+  /** HOST:PORT of the façade. */
+  readonly registry?: string
   /** Of `serve`, beside that of the test. */
   readonly environment?: Readonly<Record<string, string>>
 }
@@ -92,6 +94,7 @@ export class Scene {
       '[mount]', `driver = "${driver}"`, '[cache]', `key = "${cacheKey}"`, `max_size = "${maxSize}"`,
       '[read]', `deadline = "${deadline}"`, `on_failure = "${onFailure}"`, `on_violation = "${onViolation}"`,
       '[trust]', `prove = "${prove}"`, `prove_after = "${proveAfter}"`,
+      ...options.registry === undefined ? [] : ['[registry]', `address = "${options.registry}"`],
       ...sources.flatMap((url) => ['[[source]]', 'type = "gateway"', `url = "${url}"`, `timeout = "${timeout}"`]), ''
     ].join('\n'))
   }
