@@ -69,7 +69,7 @@ function minorOf (path: string): number {
 
 async function hashOf (path: string): Promise<string> {
   return await new Promise((resolve) => {
-    execFile('sha256sum', [path], (error, stdout) => { resolve(error === null ? stdout.slice(0, 64) : String(error)) })
+    execFile('sha256sum', [path], (error, stdout) => { resolve(error === null ? stdout.slice(0, 64) : error.message) })
   })
 }
 
