@@ -39,7 +39,18 @@ export interface Config {
   readonly httpAddress: string | null
   /** HOST:PORT on loopback, where images are offered as a registry; null: nowhere. */
   readonly registryAddress: string | null
+  /** Where Kubo's RPC is spoken, for clients that know nothing else; null: nowhere. */
+  readonly ipfsApi: IpfsApiSettings | null
   readonly sources: readonly SourceSettings[]
+}
+
+export interface IpfsApiSettings {
+  /** HOST:PORT on loopback. */
+  readonly address: string
+  /** Where clients look for the file `api`: their IPFS_PATH. */
+  readonly folder: string
+  /** Of containerd, in which its clients pull by that API. */
+  readonly namespace: string
 }
 
 /** @throws CONFIG_INVALID naming the file, and the line of every wrong key. */
@@ -109,6 +120,9 @@ function settle (file: ConfigFile): Config {
     proveBytesPerSecond: file.trust.prove_rate,
     httpAddress: file.http.address ?? null,
     registryAddress: file.registry.address ?? null,
+    ipfsApi: file.ipfs_api.address === undefined
+      ? null
+      : { address: file.ipfs_api.address, folder: file.ipfs_api.folder ?? join(file.state, 'ipfs'), namespace: file.ipfs_api.namespace },
     sources: file.source.map((source) => source.type === 'car'
       ? source
       : {

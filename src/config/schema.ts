@@ -54,6 +54,11 @@ export const configSchema = z.strictObject({
   }).prefault({}),
   http: z.strictObject({ address: listen.optional() }).prefault({}),
   registry: z.strictObject({ address: listen.optional() }).prefault({}),
+  ipfs_api: z.strictObject({
+    address: listen.optional(),
+    folder: path.optional(),
+    namespace: z.string().regex(/^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/, 'must be a namespace of containerd, like "default"').default('default')
+  }).prefault({}),
   source: z.array(source).default([])
 })
 

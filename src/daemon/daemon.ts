@@ -13,6 +13,7 @@ import { LayerThreads } from '../erofs/layer-threads.ts'
 import { requireFree, serveContainerd } from '../grpc/server.ts'
 import { type ControlHandler, serveControl } from '../http/control-server.ts'
 import { parseListen } from '../http/gateway-listen.ts'
+import { serveKuboRpc } from '../http/kubo-rpc.ts'
 import { serveRegistry } from '../http/registry.ts'
 import { DataPlane } from '../mount/data-plane.ts'
 import { EarlyFetch } from '../mount/early-fetch.ts'
@@ -25,10 +26,12 @@ import { chooseDriver } from '../mount/self-test.ts'
 import { SelfTestFiles } from '../mount/self-test-files.ts'
 import { Supplier } from '../mount/supply.ts'
 import { Snapshotters } from '../snapshots/snapshotters.ts'
+import { writeApiFile } from './api-file.ts'
 import { BackgroundFetch } from './background-fetch.ts'
 import { CacheRoom } from './cache-room.ts'
 import { debugHandler } from './debug.ts'
 import { ImageBook } from './image-book.ts'
+import { KuboImages } from './kubo-reads.ts'
 import { lazyLayers } from './lazy-layers.ts'
 import { LivingLayers } from './living-layers.ts'
 import { Operator } from './operator.ts'
@@ -96,7 +99,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     undo.defer(async () => { await content.close() })
     const expectReads = (): void => { trust.pace.expect(); background.expect() }
     await serveClients({ config, log, undo, operator, handlers }, snapshotters, content)
-    await offerImages({ config, log, undo }, new RegistryImages({ sources, content, claims, mounts, early, expectReads, log }))
+    await offerImages({ config, log, undo }, sources, new RegistryImages({ sources, content, claims, mounts, early, expectReads, log }))
     const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, sources, snapshotters, background, guardianRestarts }
     Object.assign(handlers, {
       '/pull': pullHandler({ ...parts, claims, content, early, expectReads, log }),
@@ -121,12 +124,29 @@ async function serveClients ({ config, log, undo, operator }: Places, snapshotte
   undo.defer(async () => { await grpc.stop() })
 }
 
-/** What clients that speak to registries call. */
-async function offerImages ({ config, log, undo }: Pick<Places, 'config' | 'log' | 'undo'>, images: RegistryImages): Promise<void> {
-  undo.defer(() => { images.close() })
+type Offering = Pick<Places, 'config' | 'log' | 'undo'>
+
+/** What clients that know only registries, or only a Kubo, call. */
+async function offerImages (offering: Offering, sources: Sources, images: RegistryImages): Promise<void> {
+  offering.undo.defer(() => { images.close() })
+  await offerRegistry(offering, images)
+  await offerIpfsApi(offering, sources, images)
+}
+
+async function offerRegistry ({ config, log, undo }: Offering, images: RegistryImages): Promise<void> {
   if (config.registryAddress === null) return
   const registry = await serveRegistry(parseListen(config.registryAddress), images.find, log)
   undo.defer(async () => { await registry.close() })
+}
+
+async function offerIpfsApi ({ config, log, undo }: Offering, sources: Sources, images: RegistryImages): Promise<void> {
+  const { ipfsApi: api, containerdAddress } = config
+  if (api === null) return
+  const reads = new KuboImages({ api, containerdAddress, sources, images, log })
+  undo.defer(() => { reads.close() })
+  const rpc = await serveKuboRpc(parseListen(api.address), reads, log)
+  undo.defer(async () => { await rpc.close() })
+  undo.defer(await writeApiFile(api.folder, rpc.multiaddr))
 }
 
 interface Places {

@@ -34,6 +34,8 @@ export class RegistryImages {
   readonly #parts: Parts
   /** By root CID, the one asked for last at the end. */
   readonly #known = new Map<string, Known>()
+  /** By root CID, while their layers are booked. */
+  readonly #plans = new Map<string, ImagePlan>()
   readonly #resolving = new SingleFlight<RegistryImage>()
   readonly #closing = new AbortController()
 
@@ -50,6 +52,25 @@ export class RegistryImages {
     return await this.#resolving.run(key, async () => await this.#resolve(key))
   }
 
+  /** With what `find` promises. @throws as that */
+  async plan (cid: CID): Promise<ImagePlan> {
+    const key = cid.toV1().toString()
+    await this.find(cid)
+    if (!this.#plans.has(key)) await this.#resolving.run(key, async () => await this.#resolve(key))
+    const plan = this.#plans.get(key)
+    if (plan === undefined) throw new SnapshotterError('UNAVAILABLE', `${key} was let go while it was resolved`)
+    return plan
+  }
+
+  /** A part of any image that was asked for lately. */
+  blob (digest: Digest): RegistryBlob | null {
+    for (const { image: { blobs } } of this.#known.values()) {
+      const blob = blobs.get(digest)
+      if (blob !== undefined) return blob
+    }
+    return null
+  }
+
   close (): void {
     this.#closing.abort(new SnapshotterError('UNAVAILABLE', 'the daemon is stopping'))
   }
@@ -64,7 +85,12 @@ export class RegistryImages {
     const { layers, release } = await claims.book(plan, blocks, signal)
     expectReads()
     const over = sleep(REGISTRY_BOOKING_MS, signal)
-    over.then(release, release)
+    this.#plans.set(key, plan)
+    const end = (): void => {
+      if (this.#plans.get(key) === plan) this.#plans.delete(key)
+      release()
+    }
+    over.then(end, end)
     for (const layer of layers) void fetchEarly({ mounts, early }, layer, over)
     const image = imageOf(plan, content)
     this.#known.delete(key)

@@ -36,6 +36,8 @@ export interface SceneOptions {
   readonly proveAfter?: string
   /** HOST:PORT of the façade. */
   readonly registry?: string
+  /** HOST:PORT of the RPC of Kubo. */
+  readonly ipfsApi?: string
   /** Of `serve`, beside that of the test. */
   readonly environment?: Readonly<Record<string, string>>
 }
@@ -95,6 +97,7 @@ export class Scene {
       '[read]', `deadline = "${deadline}"`, `on_failure = "${onFailure}"`, `on_violation = "${onViolation}"`,
       '[trust]', `prove = "${prove}"`, `prove_after = "${proveAfter}"`,
       ...options.registry === undefined ? [] : ['[registry]', `address = "${options.registry}"`],
+      ...options.ipfsApi === undefined ? [] : ['[ipfs_api]', `address = "${options.ipfsApi}"`],
       ...sources.flatMap((url) => ['[[source]]', 'type = "gateway"', `url = "${url}"`, `timeout = "${timeout}"`]), ''
     ].join('\n'))
   }
