@@ -14,7 +14,8 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),
   status: async () => (await import('./status.ts')).statusCommand(),
-  doctor: async () => (await import('./doctor.ts')).doctorCommand()
+  doctor: async () => (await import('./doctor.ts')).doctorCommand(),
+  setup: async () => (await import('./setup.ts')).setupCommand()
 }
 
 const program = new Command('ipfs-snapshotter')

@@ -65,10 +65,10 @@ export async function examine (config: Config, snapshotter: string, log: Log = s
     check('daemon', 'start it with: ipfs-snapshotter serve', async () => {
       return { detail: `answers, driver ${(await daemon).driver}` }
     }),
-    check('containerd', `add [proxy_plugins.${snapshotter}] type = "snapshot", address = "${config.grpcAddress}" to containerd's config and restart it`,
+    check('containerd', `run: ipfs-snapshotter setup containerd --name ${snapshotter} --write, then restart containerd`,
       async () => await containerd(config, snapshotter)),
     check('transfer',
-      `add to containerd's config: [[plugins."io.containerd.transfer.v1.local".unpack_config]] platform = "linux", snapshotter = "${snapshotter}"`,
+      `unpack_config must name ${snapshotter}; run: ipfs-snapshotter setup containerd --name ${snapshotter} --write, then restart containerd`,
       async () => ({ detail: await containerdsOwnPull(config, snapshotter, facts) }), false),
     check('sources', 'name a trustless gateway in the config file: [[source]] type = "gateway", url = "https://…"', async () => await sources(config)),
     check('storage', 'see [root] and [state]', async () => ({ detail: await storage(config, facts) })),
