@@ -1,7 +1,8 @@
 // Replaces a file of the system's configuration whole or not at all: mode and owner stay, a symbolic link stays one, and the old
 // text stays beside it as FILE.bak-N. Refuses a file that changed since it was read.
 import {
-  chmodSync, chownSync, closeSync, constants, copyFileSync, fsyncSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync
+  chmodSync, chownSync, closeSync, constants, copyFileSync, fsyncSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, rmSync,
+  statSync, writeFileSync
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'

@@ -107,7 +107,9 @@ function refuseLosingContent ({ root, hasOurContent }: ContainerdPatch): void {
   try {
     folders = readdirSync(blobs, { recursive: true, encoding: 'utf8' }).filter((name) => name.includes('/'))
   } catch (cause) {
-    if (systemCode(cause) !== 'ENOENT') throw new SnapshotterError('ENVIRONMENT', `${blobs} cannot be read (${systemCode(cause) ?? messageOf(cause)})`, {}, { cause })
+    if (systemCode(cause) !== 'ENOENT') {
+      throw new SnapshotterError('ENVIRONMENT', `${blobs} cannot be read (${systemCode(cause) ?? messageOf(cause)})`, {}, { cause })
+    }
   }
   if (folders.length > 0) {
     throw new SnapshotterError('FAILED_PRECONDITION',

@@ -123,7 +123,8 @@ function criEdits (data: Data, wish: ContainerdWish, fileVersion: number): Edit[
   for (const inline of ['mirrors', 'configs']) {
     const value = valueAt(data, [...registry, inline])
     if (typeof value === 'object' && value !== null && Object.keys(value).length > 0) {
-      throw new SnapshotterError('CONFIG_INVALID', `${[...registry, inline].join('.')} excludes config_path; move it to hosts.toml files below ${wish.hostsDir} first`)
+      throw new SnapshotterError('CONFIG_INVALID',
+        `${[...registry, inline].join('.')} excludes config_path; move it to hosts.toml files below ${wish.hostsDir} first`)
     }
   }
   return [

@@ -86,7 +86,8 @@ function placed (text: string, edits: readonly Edit[]): Splice[] {
   const appended = new Map<string, string[]>()
   for (const edit of edits) {
     if (edit.kind === 'add') {
-      appended.set(`[[${dotted(edit.table)}]] ${appended.size}`, [`[[${dotted(edit.table)}]]`, ...Object.entries(edit.entry).map(([key, value]) => `  ${lineOf(key, value)}`)])
+      const keys = Object.entries(edit.entry).map(([key, value]) => `  ${lineOf(key, value)}`)
+      appended.set(`[[${dotted(edit.table)}]] ${appended.size}`, [`[[${dotted(edit.table)}]]`, ...keys])
       continue
     }
     const path = [...edit.table, edit.key]
@@ -106,7 +107,8 @@ function placed (text: string, edits: readonly Edit[]): Splice[] {
   // One insertion point may get several lines: they become one splice, in order.
   return splices.sort((left, right) => left.at - right.at).reduce<Splice[]>((all, splice) => {
     const last = all.at(-1)
-    return last !== undefined && last.at === splice.at && last.end === splice.end ? [...all.slice(0, -1), { ...last, text: last.text + splice.text }] : [...all, splice]
+    const isSame = last !== undefined && last.at === splice.at && last.end === splice.end
+    return isSame ? [...all.slice(0, -1), { ...last, text: last.text + splice.text }] : [...all, splice]
   }, [])
 }
 

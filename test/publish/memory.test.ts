@@ -1,12 +1,11 @@
 // Publishing needs no memory for the size of an image: the whole command in a process of its own, its peak as the kernel
 // counts it. PUBLISH_MEMORY_GIB=4 runs it on a layer of that many GiB.
 import { spawn } from 'node:child_process'
-import { createReadStream } from 'node:fs'
+import { createReadStream, createWriteStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
-import { createWriteStream } from 'node:fs'
 import { expect, test } from '@jest/globals'
 import type { Published } from '../../src/publish/publish.ts'
 import { writeBigImage } from './big-image.ts'
