@@ -3,7 +3,8 @@
 // proves nothing before `whole()` is over.
 import { hasCode, SnapshotterError } from '../base/errors.ts'
 import { INFLATE_RATIO_MAX, LAYER_UNPACKED_BYTES_MAX } from '../base/limits.ts'
-import { type Digest, DigestStream } from '../verify/digest.ts'
+import type { Digest } from '../verify/digest.ts'
+import { longDigest, type LongDigest } from '../verify/digest-thread.ts'
 import { drain } from './byte-reader.ts'
 import { type InflatedPiece, inflateMembers } from './gzip-members.ts'
 import { checkLayerMediaType, compressionOf } from './media-type.ts'
@@ -26,8 +27,8 @@ const RATIO_SLACK_BYTES = 1024 * 1024
 export class LayerStream {
   readonly #layer: LayerBlob
   readonly #source: AsyncIterator<Uint8Array>
-  readonly #blobHash = new DigestStream()
-  readonly #tarHash = new DigestStream()
+  readonly #blobHash: LongDigest
+  readonly #tarHash: LongDigest
   readonly #unpackedBytesMax: number
 
   constructor (layer: LayerBlob) {
@@ -35,6 +36,8 @@ export class LayerStream {
     this.#source = layer.stream[Symbol.asyncIterator]()
     this.#unpackedBytesMax = layer.unpackedBytesMax ?? LAYER_UNPACKED_BYTES_MAX
     checkLayerMediaType(layer.mediaType, this.what)
+    this.#blobHash = longDigest(layer.size)
+    this.#tarHash = longDigest(layer.size)
   }
 
   get what (): string {
@@ -55,7 +58,8 @@ export class LayerStream {
     const pieces = compressionOf(start, this.what) === 'gzip' ? inflateMembers(stream, this.what) : asOneMember(stream)
     for await (const piece of pieces) {
       this.#layer.signal?.throwIfAborted()
-      this.#tarHash.update(piece.bytes)
+      const waiting = this.#tarHash.update(piece.bytes)
+      if (waiting !== undefined) await waiting
       this.#checkBudget()
       yield piece
     }
@@ -74,13 +78,13 @@ export class LayerStream {
   async whole<Result> (pass: () => Promise<Result>): Promise<Result> {
     try {
       const result = await pass()
-      this.#checkBlob()
-      this.#checkTar()
+      await this.#checkBlob()
+      await this.#checkTar()
       return result
     } catch (error) {
       if (!hasCode(error, 'LAYER_INVALID', 'TOC_INVALID', 'MEDIA_TYPE_UNSUPPORTED')) throw error
       await drain(this.#blob())
-      this.#checkBlob(error)
+      await this.#checkBlob(error)
       throw error
     } finally {
       await this.close()
@@ -89,21 +93,23 @@ export class LayerStream {
 
   /** Tells the source that nobody will read on. */
   async close (): Promise<void> {
+    this.#blobHash.drop()
+    this.#tarHash.drop()
     await this.#source.return?.()
   }
 
-  #checkBlob (cause?: unknown): void {
+  async #checkBlob (cause?: unknown): Promise<void> {
     const { digest, size } = this.#layer
     if (this.blobBytes !== size) {
       throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got ${this.blobBytes}`, {}, { cause })
     }
-    const got = this.#blobHash.digest()
+    const got = await this.#blobHash.digest()
     if (got !== digest) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${digest}, got ${got}`, {}, { cause })
   }
 
-  #checkTar (): void {
+  async #checkTar (): Promise<void> {
     const { diffId } = this.#layer
-    const got = this.#tarHash.digest()
+    const got = await this.#tarHash.digest()
     if (got !== diffId) throw new SnapshotterError('DIFFID_MISMATCH', `${this.what}: want diffID ${diffId}, got ${got}`)
   }
 
@@ -114,7 +120,8 @@ export class LayerStream {
       signal?.throwIfAborted()
       const next = await this.#source.next()
       if (next.done === true) return
-      this.#blobHash.update(next.value)
+      const waiting = this.#blobHash.update(next.value)
+      if (waiting !== undefined) await waiting
       if (this.blobBytes > size) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got more`)
       if (next.value.byteLength > 0) yield next.value
     }
