@@ -5,6 +5,7 @@ import { resolve } from 'node:path'
 import type { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
 import { tocDigestOf } from '../layer/estargz.ts'
+import type { Descriptor } from '../oci/descriptor.ts'
 import { compressionOf } from '../oci/media-types.ts'
 import { formatPlatform, type Platform } from '../oci/platform.ts'
 import { canonicalReference, type Spellings, spellings } from '../oci/spellings.ts'
@@ -19,6 +20,7 @@ import { type ImageSource, type OpenBlob, openImageSource } from './image-source
 import { Layout } from './layout.ts'
 import { counted } from './layer-tar.ts'
 import { proveInCar } from './prove.ts'
+import { TrailingProof } from './trailing-proof.ts'
 
 export interface PublishOptions extends Omit<ConvertOptions, 'spoolBeside'> {
   /** An OCI layout directory, an OCI archive or a docker archive. */
@@ -139,17 +141,23 @@ function keptLayers (image: GraphImage, layout: Layout): PublishedLayer[] {
 }
 
 async function convert (source: ImageSource, image: GraphImage, car: CarFile, options: PublishOptions): Promise<Image> {
-  const layout = new Layout(car, options)
+  const proofs = new TrailingProof(options.signal)
+  const layout = new Layout(car, { ...options, signal: proofs.signal })
   const layers: PublishedLayer[] = []
-  for (const [at, descriptor] of image.layers.entries()) {
-    const diffId = image.config.diffIds[at]
-    if (diffId === undefined) throw new SnapshotterError('NOT_OCI', `config of ${image.descriptor.digest} has no diffID for layer ${at}`)
-    const layer = await withBlob(source, descriptor.digest, async (blob) =>
-      await convertLayer(blob, descriptor, diffId, layout, { ...options, spoolBeside: options.car }))
-    await proveInCar(car, layer, { ...options, item: descriptor.digest })
-    const kind = layer.tocDigest === null ? 'plain' : 'lazy'
-    options.report({ event: 'end', item: descriptor.digest, text: `${kind}, ${(layer.blob.size / 1e6).toFixed(1)} MB` })
-    layers.push(layer)
+  try {
+    for (const { at, descriptor, diffId } of largestFirst(image)) {
+      const layer = await withBlob(source, descriptor.digest, async (blob) =>
+        await convertLayer(blob, descriptor, diffId, layout, { ...options, signal: proofs.signal, spoolBeside: options.car }))
+      layers[at] = layer
+      await proofs.begin(async (signal) => {
+        await proveInCar(car, layer, { ...options, signal, item: descriptor.digest })
+        const kind = layer.tocDigest === null ? 'plain' : 'lazy'
+        options.report({ event: 'end', item: descriptor.digest, text: `${kind}, ${(layer.blob.size / 1e6).toFixed(1)} MB` })
+      })
+    }
+    await proofs.finish()
+  } finally {
+    await proofs.close()
   }
   const config = await layout.addBytes(configDocument(image.configBytes, layers.map(({ diffId }) => diffId)))
   const manifest = await layout.addBytes(manifestDocument(image.manifestBytes, config, layers))
@@ -159,6 +167,17 @@ async function convert (source: ImageSource, image: GraphImage, car: CarFile, op
   const nerdctl = rawCid(descriptor)
   await car.put(nerdctl, descriptor)
   return { root, nerdctl, manifestDigest: manifest.digest, indexDigest: digestOf(index), layers }
+}
+
+interface LayerToConvert { readonly at: number, readonly descriptor: Descriptor, readonly diffId: Digest }
+
+/** A long proof then has other layers to go on beside. */
+function largestFirst (image: GraphImage): LayerToConvert[] {
+  return image.layers.map((descriptor, at) => {
+    const diffId = image.config.diffIds[at]
+    if (diffId === undefined) throw new SnapshotterError('NOT_OCI', `config of ${image.descriptor.digest} has no diffID for layer ${at}`)
+    return { at, descriptor, diffId }
+  }).sort((a, b) => b.descriptor.size - a.descriptor.size)
 }
 
 async function withBlob<Result> (source: ImageSource, digest: Digest, use: (blob: OpenBlob) => Promise<Result>): Promise<Result> {
