@@ -8,6 +8,9 @@ import { documentsOf } from './pull-blobs.ts'
 import { withLease } from './pull-lease.ts'
 import type { Descriptor } from './wire.ts'
 
+/** Holds the documents and nothing that they come to refer to: snapshots of a removed image go at once (core/metadata/gc.go). */
+const FLAT = { 'containerd.io/gc.flat': 'true' }
+
 export interface LendInit {
   readonly plan: ImagePlan
   /** containerd's socket. */
@@ -34,6 +37,6 @@ export async function lendDocuments ({ plan, address, namespace, over, signal, l
     for (const blob of documentsOf(plan, '').blobs) await writeBlob(client, { ...blob, labels: {} }, lease, signal)
     resolve(undefined)
     await over
-  }).catch(reject).finally(() => { client.close() })
+  }, FLAT).catch(reject).finally(() => { client.close() })
   await lent
 }

@@ -7,18 +7,22 @@ import { asSnapshotterError, hasCode } from '../base/errors.ts'
 import { LEASE_LIFETIME_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { ContainerdClient } from './containerd-client.ts'
+import type { StringMap } from './wire.ts'
 
 const LABEL_EXPIRE = 'containerd.io/gc.expire'
 const LABEL_OWNER = 'ipfs-snapshotter.io/owner'
 const LABEL_REFERENCE = 'ipfs-snapshotter.io/reference'
 
 /** Runs `work` under a fresh lease; when it throws, the deletion waits until what was written is collected. */
-export async function withLease<Result> (client: ContainerdClient, reference: string, log: Log, work: (lease: string) => Promise<Result>): Promise<Result> {
+export async function withLease<Result> (
+  client: ContainerdClient, reference: string, log: Log, work: (lease: string) => Promise<Result>, labels: StringMap = {}
+): Promise<Result> {
   const id = `ipfs-snapshotter-${randomUUID()}`
   await client.createLease(id, {
     [LABEL_EXPIRE]: new Date(systemClock.now() + LEASE_LIFETIME_MS).toISOString().replace(/\.\d+Z$/, 'Z'),
     [LABEL_OWNER]: ownerName(),
-    [LABEL_REFERENCE]: reference.slice(0, 1024)
+    [LABEL_REFERENCE]: reference.slice(0, 1024),
+    ...labels
   })
   let done = false
   try {
