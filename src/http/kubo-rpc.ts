@@ -11,6 +11,7 @@ import { asCall } from '../base/call-id.ts'
 import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import { HTTP_REQUEST_MS_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { CODE_RAW } from '../verify/cid.ts'
 import { type ListenAddress, listen } from './gateway-listen.ts'
 import { type KuboPath, type KuboRequest, readKuboPath, readKuboRange, readKuboRequest } from './kubo-request.ts'
 import { refuseKubo } from './kubo-problem.ts'
@@ -104,7 +105,8 @@ const READS: ReadonlyMap<string, Command> = new Map<string, Command>([
   }],
   ['files/stat', async ({ request, response, reads, signal }) => {
     const { cid, type, size } = await reads.stat(readKuboPath(request), signal)
-    sendJson(response, { Hash: cid.toString(), Size: size, Type: type })
+    // Of a tree the sum of its blocks is not told: nobody needs it, and only all of them together prove it.
+    sendJson(response, { Hash: cid.toString(), Size: size, ...cid.code === CODE_RAW ? { CumulativeSize: size } : {}, Type: type })
   }],
   ['block/get', async ({ request, response, reads, signal }) => {
     const block = await reads.block(readKuboPath(request), signal)

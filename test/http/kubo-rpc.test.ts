@@ -84,7 +84,8 @@ describe('the RPC of Kubo', () => {
   test('says who it is, and how long files and blocks are', async () => {
     expect((await json('/api/v0/version')).value).toMatchObject({ Commit: 'ipfs-snapshotter' })
     expect(String((await json('/api/v0/id')).value['ID'])).toMatch(/^12D3Koo[1-9A-HJ-NP-Za-km-z]{45}$/)
-    expect((await json(`/api/v0/files/stat?arg=/ipfs/${CID}&size=true`)).value).toEqual({ Hash: CID, Size: BYTES.length, Type: 'file' })
+    expect((await json(`/api/v0/files/stat?arg=/ipfs/${CID}&size=true`)).value)
+      .toEqual({ Hash: CID, Size: BYTES.length, CumulativeSize: BYTES.length, Type: 'file' })
     expect((await json(`/api/v0/files/stat?arg=/ipfs/${CID}/below`)).value).toMatchObject({ Size: 0, Type: 'directory' })
     expect((await json(`/api/v0/block/stat?arg=${CID}`)).value).toEqual({ Key: CID, Size: BYTES.length })
     expect((await ask(`/api/v0/block/get?arg=${CID}`)).body).toEqual(BYTES)

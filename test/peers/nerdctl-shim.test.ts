@@ -11,6 +11,7 @@ import { hashLines, type ProgramImage, programImage, randomFiles } from '../e2e/
 import { isOnPath, testWith } from './tools.ts'
 
 const withNerdctl = testWith('peers/nerdctl-shim', 'nerdctl', 'container')
+const withKubo = testWith('peers/nerdctl-shim', 'nerdctl', 'ipfs', 'container')
 const PREPARE_MS = 180_000
 const FILES = 8
 const NOBODY_HAS = 'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku'
@@ -35,7 +36,7 @@ describe('the shim', () => {
     gateway = await GatedGateway.over(published.estargz.car, published.keep.car)
   }, PREPARE_MS)
   afterAll(async () => {
-    if (isRunnable) await gateway.close()
+    await (gateway as GatedGateway | undefined)?.close()
     rmSync(folder, { recursive: true, force: true })
   })
   afterEach(async () => { await (scene as Scene | undefined)?.end() }, PREPARE_MS)
@@ -74,6 +75,31 @@ describe('the shim', () => {
         const stored = await scene.containerd.ctr('content', 'ls', '-q')
         for (const { digest } of published[format].layers) expect(stored).not.toContain(digest)
         expect(await run(cid, ...others)).toEqual(image.expected(others))
+      }, PREPARE_MS)
+
+      withNerdctl('pulls again after the image was removed and collected', async () => {
+        const paths = [...image.hashes.keys()].slice(0, 1)
+        for (let times = 0; times < 2; times++) {
+          expect(await run(published.keep.cid, ...paths)).toEqual(image.expected(paths))
+          expect(await nerdctl('rmi', '--force', published.keep.cid)).toMatchObject({ code: 0 })
+          await scene.containerd.collectGarbage()
+          expect(await scene.snapshots()).toEqual([])
+        }
+      }, PREPARE_MS)
+
+      withKubo('answers the command of Kubo itself', async () => {
+        const ipfs = async (...args: readonly string[]): Promise<Outcome> =>
+          await execute('env', [`IPFS_PATH=${join(scene.folder, 'none')}`, 'ipfs', '--api', readFileSync(apiFile(), 'utf8'), ...args])
+        const layout = JSON.parse((await ipfs('cat', `${published.keep.cid}/oci-layout`)).stdout) as object
+        expect(layout).toEqual({ imageLayoutVersion: '1.0.0' })
+        const digest = published.keep.manifestDigest.replace('sha256:', '')
+        expect(JSON.parse((await ipfs('cat', published.keep.cid)).stdout)).toMatchObject({ size: expect.any(Number), urls: [expect.stringMatching(/^ipfs:/)] })
+        expect((await ipfs('cat', `${published.keep.cid}/blobs/sha256/${digest}`)).stdout).toContain('schemaVersion')
+        expect((await ipfs('files', 'stat', '--size', `/ipfs/${published.keep.cid}/oci-layout`)).stdout.trim()).toBe('30')
+        expect((await ipfs('block', 'stat', published.keep.nerdctlCid)).stdout).toContain(published.keep.nerdctlCid)
+        expect((await ipfs('version', '--all')).code).toBe(0)
+        expect((await ipfs('id')).stdout).toContain('ipfs-snapshotter')
+        expect(await ipfs('pin', 'add', published.keep.cid)).toMatchObject({ code: 1, stderr: expect.stringContaining('UNSUPPORTED') })
       }, PREPARE_MS)
 
       withNerdctl('says a status for a root that nobody has, and the log says why', async () => {
