@@ -135,8 +135,8 @@ export function programImage (folder: string, layers: readonly Files[], options:
 }
 
 /** `count` files of incompressible bytes at /data/0, /data/1, …: nothing of one stands in a block of another by chance. */
-export function randomFiles (count: number, bytes: number): Files {
-  return Object.fromEntries(Array.from({ length: count }, (_, at) => [`/data/${at}`, randomBytes(bytes)]))
+export function randomFiles (count: number, bytes: number, first = 0): Files {
+  return Object.fromEntries(Array.from({ length: count }, (_, at) => [`/data/${first + at}`, randomBytes(bytes)]))
 }
 
 /** What the program printed: path → sha256. Lines of failed reads show as themselves. */

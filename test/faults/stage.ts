@@ -14,10 +14,17 @@ import { ObedientContainer } from './obedient-container.ts'
 export const FILE_BYTES = 256 << 10
 /** Files that a container reads before the first fault, and again after each. */
 export const WARM_FILES = 8
+/**
+ * Names of so many digits that tries read the layer in order: a leaf that two files share is then in memory for the second. In
+ * another order it comes twice, without any fault, once more was read than memory keeps (LEAF_CACHE_BYTES).
+ */
+export const FIRST_FILE = 1000
 /** Read by nobody but the probe, once it is cached: pages that somebody else reads cannot be dropped. */
-const PROBE = `/data/${WARM_FILES}`
+const PROBE = `/data/${FIRST_FILE + WARM_FILES}`
 /** Files that one try may read for the first time. */
 export const FRESH_FILES = 8
+/** Read by nobody: the end of the blob comes with its table of contents, and again when it is read after as much else. */
+const TAIL_FILES = 8
 
 export interface Wares {
   readonly image: ProgramImage
@@ -27,7 +34,7 @@ export interface Wares {
 }
 
 export function filesFor (tries: number): number {
-  return WARM_FILES + 1 + tries * FRESH_FILES
+  return WARM_FILES + 1 + tries * FRESH_FILES + TAIL_FILES
 }
 
 export type Driver = 'erofs' | 'erofs-loop'
@@ -151,6 +158,6 @@ export class Stage {
   }
 
   #paths (from: number, count: number): string[] {
-    return Array.from({ length: count }, (_, at) => `/data/${from + at}`)
+    return Array.from({ length: count }, (_, at) => `/data/${FIRST_FILE + from + at}`)
   }
 }

@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { publish } from '../e2e/harness.ts'
 import { type ProgramImage, programImage, randomFiles } from '../e2e/program-image.ts'
-import { FILE_BYTES, filesFor, type Wares } from './stage.ts'
+import { FILE_BYTES, filesFor, FIRST_FILE, type Wares } from './stage.ts'
 
 const AT_ONCE = 2
 const OTHER_FILES = 2
@@ -14,7 +14,7 @@ export async function makeWares (folder: string, tries: number): Promise<Wares> 
   const made = async (name: string, files: number): Promise<{ image: ProgramImage, published: Wares['published'] }> => {
     const place = join(folder, name)
     mkdirSync(place, { recursive: true })
-    const image = programImage(place, [randomFiles(files, FILE_BYTES)])
+    const image = programImage(place, [randomFiles(files, FILE_BYTES, FIRST_FILE)])
     return { image, published: await publish(image.layout, join(place, 'image.car')) }
   }
   const { image, published } = await made('large', filesFor(tries))
