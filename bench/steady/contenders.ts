@@ -43,6 +43,7 @@ export function contenders (parts: Parts): Contender[] {
     ours(parts, 'erofs', false),
     ours(parts, 'erofs', true),
     ours(parts, 'erofs-loop', false),
+    ours(parts, 'fuse', false),
     {
       name: 'overlay on unpacked',
       mounts: [['disk']],

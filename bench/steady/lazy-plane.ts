@@ -11,9 +11,11 @@ import { resolveImage } from '../../src/image/resolver.ts'
 import { DataPlane } from '../../src/mount/data-plane.ts'
 import type { DriverName } from '../../src/mount/driver.ts'
 import { erofsDriver, erofsLoopDriver } from '../../src/mount/erofs-drivers.ts'
+import { fuseDriver } from '../../src/mount/fuse-driver.ts'
 import { LayerMounts } from '../../src/mount/layer-mounts.ts'
 import { NativeProgram } from '../../src/mount/native-program.ts'
 import { Supplier } from '../../src/mount/supply.ts'
+import { TreeClient } from '../../src/mount/tree-client.ts'
 import { parseReference } from '../../src/oci/reference.ts'
 import type { Cleanup } from '../demo/cleanup.ts'
 import { startGateway } from '../demo/node.ts'
@@ -41,7 +43,7 @@ export class LazyPlane {
     const supplier = new Supplier({ sink: plane, log: silentLog, patienceMs: READ_PATIENCE_MS })
     plane.onFetch(async (name, runs) => { await supplier.answer(name, runs) })
     const parts = { state: join(folder, 'state'), dataPlane: plane, native }
-    this.#mounts = new Map([erofsDriver(parts), erofsLoopDriver(parts)].map((driver) =>
+    this.#mounts = new Map([erofsDriver(parts), erofsLoopDriver(parts), fuseDriver(parts)].map((driver) =>
       [driver.name, new LayerMounts({ driver, drivers: [driver], dataPlane: plane, supplier, log: silentLog })]))
   }
 
@@ -60,6 +62,7 @@ export class LazyPlane {
     const state = join(folder, 'state')
     const plane = await DataPlane.connect({ state, native, readDeadlineMs: READ_PATIENCE_MS })
     cleanup.add('stop the data plane', async () => {
+      await new TreeClient(state).end()
       await plane.close()
       await native.stopGuardian(state)
     })
