@@ -3,6 +3,7 @@
 #include "guardian.hh"
 #include "jobs.hh"
 #include "mounts.hh"
+#include "notify.hh"
 #include "opens.hh"
 #include "support.hh"
 #include "worker.hh"
@@ -124,6 +125,10 @@ std::string runSync(int count, char** values) {
   return "{\"synced\":" + jsonString(path) + "}";
 }
 
+std::string runNotify(int count, char** values) {
+  return std::string("{\"notified\":") + (notifyManager(parse(count, values, 1, {}, {}).words[0]) ? "true" : "false") + "}";
+}
+
 std::string stateOf(const Arguments& args) {
   if (!args.has("--state")) throw Usage("--state DIR is missing");
   return args.one("--state");
@@ -149,7 +154,8 @@ const std::map<std::string, Job> kJobs = {
     {"mount-erofs", runMountErofs}, {"mount-loop", runMountLoop}, {"mount-overlay", runMountOverlay},
     {"mount-ramfs", runMountRamfs}, {"umount", runUnmount},       {"umount-tree", runUnmountTree},
     {"abort", runAbort},             {"guardian", runGuardian},  {"stop", runStop},
-    {"worker", runWorkerJob},        {"record-opens", runRecordOpens}, {"sync", runSync}};
+    {"worker", runWorkerJob},        {"record-opens", runRecordOpens}, {"sync", runSync},
+    {"notify", runNotify}};
 
 // What the daemon asks for again and again, and what answers in one short line.
 const std::set<std::string> kServed = {"mount-erofs", "mount-loop", "mount-overlay", "umount"};

@@ -47,6 +47,11 @@ export async function buildDebianTars (folder: string, packages: readonly string
   return { rootfs, tars: ['0.tar', '1.tar', '2.tar'].map((name) => join(folder, name)) }
 }
 
+/** A root of these packages and what Debian cannot be without. */
+export async function debianRoot (rootfs: string, packages: readonly string[]): Promise<void> {
+  await run('mmdebstrap', ['--variant=minbase', '--format=directory', `--include=${packages.join(',')}`, suite(), rootfs, sourcesFile()], PINNED)
+}
+
 /** Only what the named package holds, nothing installed: a tree of a few megabytes. */
 export async function extractPackage (rootfs: string, name: string): Promise<void> {
   await run('mmdebstrap', ['--variant=extract', '--format=directory', `--include=${name}`, suite(), rootfs, sourcesFile()], PINNED)

@@ -107,13 +107,18 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
       '/debug': debugHandler(parts)
     })
     operator.started(parts)
-    log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
+    await sayReady(config, log, mounting)
   } catch (error) {
     await undo.disposeAsync()
     restored.resolve(undefined) // after the data plane was let go: see above
     throw error
   }
   return { close: async () => { await undo.disposeAsync() }, asked: asked.promise }
+}
+
+async function sayReady (config: Config, log: Log, { driver, native }: Awaited<ReturnType<typeof startMounting>>): Promise<void> {
+  log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
+  await native.notifyReady().catch((error: unknown) => { log.warn({ error: messageOf(error) }, 'the service manager was not told') })
 }
 
 /** What containerd's proxy plugins call. */

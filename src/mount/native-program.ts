@@ -68,6 +68,11 @@ export class NativeProgram {
     }
   }
 
+  /** Tells systemd, if it started us with Type=notify, that we are ready. */
+  async notifyReady (): Promise<void> {
+    await this.run(['notify', 'READY=1'])
+  }
+
   /** Starts the guardian of a state directory, which outlives this process. False when one has the directory already. */
   async startGuardian (state: string): Promise<GuardianInfo | false> {
     try {
