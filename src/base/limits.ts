@@ -149,6 +149,7 @@ export const EROFS_METADATA_BYTES_MAX = 512 * MiB // kept in RAM (ramfs); 1,000,
 export const SNAPSHOT_KEY_BYTES_MAX = 4_096 // keys are paths at most; containerd's own stay below 300
 export const SNAPSHOTTER_NAMES_MAX = 16 // plugin names that share one daemon; each has a database
 export const LABELS_MAX = 1_024 // of one snapshot; containerd's clients send a dozen
+export const ID_MAPPINGS_MAX = 340 // lines of a uid_map, user_namespaces(7)
 export const FILTERS_MAX = 64 // of one List
 export const FILTER_BYTES_MAX = 8 * KiB // of one filter: a label and a key fit
 export const FILTER_PATTERN_CHARS_MAX = 512 // of one ~= pattern

@@ -30,6 +30,7 @@ import { writeApiFile } from './api-file.ts'
 import { BackgroundFetch } from './background-fetch.ts'
 import { CacheRoom } from './cache-room.ts'
 import { debugHandler } from './debug.ts'
+import { requireShifting } from './id-shifting.ts'
 import { ImageBook } from './image-book.ts'
 import { KuboImages } from './kubo-reads.ts'
 import { lazyLayers } from './lazy-layers.ts'
@@ -85,7 +86,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     const snapshotters = await Snapshotters.open({
       root: config.root,
       layers: lazyLayers({ book, mounts, opener, sources, seal, proofs, proveFirst: config.prove === 'before-commit' }),
-      settle: async (directory) => { await mounting.native.sync(directory) },
+      ...mounting.node,
       log
     })
     trust.act({ book, mounts }, proofs, snapshotters)
@@ -231,7 +232,11 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   })
   const early = new EarlyFetch({ dataPlane, supplier, log })
   await early.clear()
-  return { native, dataPlane, driver, mounts, early, background, room, threads, guardianRestarts: () => replaced }
+  const node = {
+    settle: async (directory: string) => { await native.sync(directory) },
+    requireShifting: requireShifting({ driver: driver.name, containerdAddress: config.containerdAddress, log })
+  }
+  return { node, dataPlane, driver, mounts, early, background, room, threads, guardianRestarts: () => replaced }
 }
 
 async function requireRootAndFuse (): Promise<void> {

@@ -6,6 +6,7 @@ import { chmod, lchown, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'n
 import { join } from 'node:path'
 import { asSnapshotterError, SnapshotterError, systemCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
+import type { Owner } from './id-mapping.ts'
 import type { LazyLayers } from './lazy-layers.ts'
 import { mountPointsBelow } from './mount-table.ts'
 import type { Kind } from './snapshot.ts'
@@ -55,7 +56,7 @@ export class SnapshotDirectories {
   }
 
   /** A directory without a record. `owner` is for its `fs`. @throws RESOURCE_EXHAUSTED when the disk is full. */
-  async make (kind: Kind, owner: { readonly uid: number, readonly gid: number } | null): Promise<YoungDirectory> {
+  async make (kind: Kind, owner: Owner | null): Promise<YoungDirectory> {
     let name = `${YOUNG}${randomUUID()}`
     const path = join(this.root, name)
     this.#protected.add(name)
@@ -168,8 +169,7 @@ export class SnapshotDirectories {
   }
 }
 
-/** Owner of a directory, for its child: containers with other ids must be able to write at `/`. */
-export async function ownerOf (path: string): Promise<{ uid: number, gid: number }> {
+export async function ownerOf (path: string): Promise<Owner> {
   const { uid, gid } = await lstat(path)
   return { uid, gid }
 }

@@ -10,22 +10,24 @@ export interface MountPaths {
   readonly upper: string
   readonly work: string
   readonly parents: readonly string[]
+  /** Options that shift the ids of what lies in `parents`. */
+  readonly shift?: readonly string[]
 }
 
-export function mountsOf ({ kind, upper, work, parents }: MountPaths, overlayOptions: readonly string[]): Mount[] {
+export function mountsOf ({ kind, upper, work, parents, shift = [] }: MountPaths, overlayOptions: readonly string[]): Mount[] {
   const isView = kind !== 'active'
   const [nearest, ...others] = parents
   if (nearest === undefined) return [bind(upper, isView ? 'ro' : 'rw')]
-  if (isView && others.length === 0) return [bind(nearest, 'ro')]
+  if (isView && others.length === 0) return [bind(nearest, 'ro', shift)]
   return [{
     type: 'overlay',
     source: 'overlay',
-    options: [...isView ? [] : [`workdir=${work}`, `upperdir=${upper}`], `lowerdir=${parents.join(':')}`, ...overlayOptions]
+    options: [...isView ? [] : [`workdir=${work}`, `upperdir=${upper}`], `lowerdir=${parents.join(':')}`, ...overlayOptions, ...shift]
   }]
 }
 
-function bind (source: string, access: 'ro' | 'rw'): Mount {
-  return { type: 'bind', source, options: [access, 'rbind'] }
+function bind (source: string, access: 'ro' | 'rw', shift: readonly string[] = []): Mount {
+  return { type: 'bind', source, options: [access, 'rbind', ...shift] }
 }
 
 /**

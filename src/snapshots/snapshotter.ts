@@ -12,6 +12,7 @@ import { parseFilters } from '../base/filters.ts'
 import { acceptLabels, type Labels } from '../base/labels.ts'
 import type { LazyLayers } from './lazy-layers.ts'
 import { type LazyPlace, LazySnapshots } from './lazy-snapshots.ts'
+import { idMapOf, isShifted, type Owner, type RequireShifting } from './id-mapping.ts'
 import { mountsOf } from './mount-options.ts'
 import type { ExpectedLayer } from './mounts-ahead.ts'
 import { type Kind, LABEL_SNAPSHOT_REF, type Mount, NO_USAGE, snapshotField, type SnapshotInfo, type Usage } from './snapshot.ts'
@@ -29,6 +30,7 @@ export interface SnapshotterInit {
   readonly overlayOptions: readonly string[]
   readonly strict: boolean
   readonly settle: Settle
+  readonly requireShifting: RequireShifting
   readonly log: Log
   readonly clock: Clock
 }
@@ -39,6 +41,7 @@ export class Snapshotter {
   readonly #lazy: LazySnapshots
   readonly #overlayOptions: readonly string[]
   readonly #settle: Settle
+  readonly #requireShifting: RequireShifting
   readonly #log: Log
   /** Removals that were answered and still go on. */
   readonly #background = new Set<Promise<void>>()
@@ -71,6 +74,7 @@ export class Snapshotter {
     this.#directories = directories
     this.#overlayOptions = init.overlayOptions
     this.#settle = init.settle
+    this.#requireShifting = init.requireShifting
     this.#log = init.log
     this.#lazy = new LazySnapshots({ store, directories, layers: init.layers, log: init.log, strict: init.strict })
   }
@@ -106,7 +110,7 @@ export class Snapshotter {
     const [own, ...parents] = this.#store.chain(key)
     if (own.info.kind === 'committed') throw new SnapshotterError('FAILED_PRECONDITION', `snapshot ${quote(key)} is committed and has no mounts`)
     await this.#lazy.check(parents)
-    return this.#mountsOf(own.info.kind, own.id, parents)
+    return this.#mountsOf(own.info.kind, own.id, parents, await this.#shiftOf(own.info.labels, parents))
   }
 
   /**
@@ -198,8 +202,8 @@ export class Snapshotter {
     this.#store.requireParent(parent)
     const parents: readonly StoredSnapshot[] = parent === '' ? [] : this.#store.chain(parent)
     await this.#lazy.check(parents)
-    const nearest = parents[0]
-    const owner = nearest === undefined ? null : await ownerOf(this.#directories.fs(nearest.id))
+    const shift = await this.#shiftOf(labels, parents)
+    const owner = idMapOf(labels)?.root ?? await this.#ownerOf(parents[0])
     const directory = await this.#directories.make(kind, owner)
     try {
       const id = this.#store.create({ kind, name: key, parent, labels, lazy: null }, directory.place)
@@ -207,7 +211,7 @@ export class Snapshotter {
         this.#store.remove(key)
         throw error
       })
-      return this.#mountsOf(kind, id, parents)
+      return this.#mountsOf(kind, id, parents, shift)
     } catch (error) {
       await directory.discard()
       throw error
@@ -223,9 +227,24 @@ export class Snapshotter {
     }
   }
 
-  #mountsOf (kind: Kind, id: number, parents: readonly StoredSnapshot[]): Mount[] {
+  /** Of its root directory: containers with other ids must be able to write at `/`. Null without a snapshot. */
+  async #ownerOf (snapshot: StoredSnapshot | undefined): Promise<Owner | null> {
+    return snapshot === undefined ? null : await ownerOf(this.#directories.fs(snapshot.id))
+  }
+
+  /** Options by which the parents' ids are shifted for a snapshot with these labels. @throws UNSUPPORTED, ENVIRONMENT where that cannot be. */
+  async #shiftOf (labels: Labels, parents: readonly StoredSnapshot[]): Promise<readonly string[]> {
+    const map = idMapOf(labels)
+    const nearest = map === null ? null : await this.#ownerOf(parents[0])
+    if (map === null || nearest === null || isShifted(map, nearest)) return []
+    await this.#requireShifting(parents.some(({ lazy }) => lazy !== null))
+    return map.options
+  }
+
+  #mountsOf (kind: Kind, id: number, parents: readonly StoredSnapshot[], shift: readonly string[]): Mount[] {
     return mountsOf({
       kind,
+      shift,
       upper: this.#directories.fs(id),
       work: this.#directories.work(id),
       parents: parents.map((snapshot) => this.#directories.fs(snapshot.id))

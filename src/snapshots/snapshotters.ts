@@ -7,6 +7,7 @@ import { SnapshotterError } from '../base/errors.ts'
 import { SNAPSHOTTER_NAMES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { SingleFlight } from '../base/single-flight.ts'
+import type { RequireShifting } from './id-mapping.ts'
 import type { LazyLayers } from './lazy-layers.ts'
 import type { LazyPlace } from './lazy-snapshots.ts'
 import { detectOverlayOptions } from './mount-options.ts'
@@ -24,6 +25,8 @@ export interface SnapshottersInit {
   readonly strict?: boolean
   /** Default: files reach the disk whenever the kernel likes. */
   readonly settle?: Settle
+  /** Default: whoever mounts will see. */
+  readonly requireShifting?: RequireShifting
 }
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
@@ -50,6 +53,7 @@ export class Snapshotters {
       clock: systemClock,
       strict: false,
       settle: async () => {},
+      requireShifting: async () => {},
       ...init,
       overlayOptions: init.overlayOptions ?? await detectOverlayOptions()
     })

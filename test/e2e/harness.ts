@@ -42,6 +42,15 @@ export interface SceneOptions {
   readonly environment?: Readonly<Record<string, string>>
 }
 
+export interface StartContainerd {
+  readonly binaries?: (typeof versions)[number]
+  readonly ownContent?: boolean
+  /** Names of our one socket. */
+  readonly plugins?: readonly string[]
+  /** Of each. */
+  readonly capabilities?: readonly string[]
+}
+
 export interface Pulled { readonly name: string, readonly manifestDigest: string, readonly layers: ReadonlyArray<{ readonly chainId: string }> }
 
 export interface Status {
@@ -128,11 +137,15 @@ export class Scene {
   }
 
   /** With our content store instead of its own when `ownContent` is false. */
-  async startContainerd ({ binaries = versions[0], ownContent = true } = {}): Promise<void> {
+  async startContainerd ({ binaries = versions[0], ownContent = true, plugins = [PLUGIN], capabilities = [] }: StartContainerd = {}): Promise<void> {
     if (binaries === undefined) throw new Error('no containerd')
     const socket = join(this.state, 'snapshotter.sock')
     this.#containerd = await PrivateContainerd.start({
-      folder: join(this.folder, 'c'), binaries, snapshotters: { [PLUGIN]: socket }, ...ownContent ? {} : { content: socket }
+      folder: join(this.folder, 'c'),
+      binaries,
+      snapshotters: Object.fromEntries(plugins.map((name) => [name, socket])),
+      capabilities,
+      ...ownContent ? {} : { content: socket }
     })
   }
 

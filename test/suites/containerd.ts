@@ -21,6 +21,8 @@ export interface PrivateContainerdInit {
   readonly snapshotters: Readonly<Record<string, string>>
   /** Socket of the content store that takes the place of containerd's own. */
   readonly content?: string
+  /** What the snapshotters are said to be able to. */
+  readonly capabilities?: readonly string[]
 }
 
 export interface CtrResult { readonly code: number, readonly stdout: string, readonly stderr: string }
@@ -63,7 +65,7 @@ export class PrivateContainerd {
   static async start (init: PrivateContainerdInit): Promise<PrivateContainerd> {
     const containerd = new PrivateContainerd(init)
     mkdirSync(init.folder, { recursive: true })
-    writeFileSync(join(init.folder, 'config.toml'), containerd.#config(init.snapshotters, init.content))
+    writeFileSync(join(init.folder, 'config.toml'), containerd.#config(init))
     await containerd.start()
     return containerd
   }
@@ -155,7 +157,7 @@ export class PrivateContainerd {
     })
   }
 
-  #config (snapshotters: Readonly<Record<string, string>>, content: string | undefined): string {
+  #config ({ snapshotters, content, capabilities = [] }: PrivateContainerdInit): string {
     const lines = [
       'version = 2',
       `root = "${this.folder}/root"`,
@@ -170,6 +172,7 @@ export class PrivateContainerd {
         `[proxy_plugins.${name}]`,
         '  type = "snapshot"',
         `  address = "${address}"`,
+        `  capabilities = ${JSON.stringify(capabilities)}`,
         ...this.#isModern ? [`  [proxy_plugins.${name}.exports]`, '    enable_remote_snapshot_annotations = "true"'] : []
       ])
     ]
