@@ -1,10 +1,11 @@
 // Our content store in the place of containerd's own, in every containerd that is here: what containerd keeps, it keeps with
 // us, and an image that was pulled lazily has all of its blobs.
-import { afterAll, afterEach, beforeAll, expect } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from '@jest/globals'
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { PushRegistry } from '../fakes/push-registry.ts'
 import { containerdVersions } from '../suites/containerd.ts'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { GatedGateway } from './gated-gateway.ts'
@@ -18,24 +19,29 @@ let image: ProgramImage
 let published: Published
 let gateway: GatedGateway
 let scene: Scene
+let registry: PushRegistry
 
+beforeEach(async () => { registry = await PushRegistry.start() })
 beforeAll(async () => {
   await preparePrograms()
   image = programImage(folder, [randomFiles(4, 1 << 20), { '/etc/upper': 'from the upper layer\n' }])
   published = await publish(image.layout, join(folder, 'image.car'))
   gateway = await GatedGateway.over(published.car)
 }, PREPARE_MS)
-afterEach(async () => { await scene.end() })
+afterEach(async () => {
+  await scene.end()
+  await registry.close()
+})
 afterAll(async () => {
   await gateway.close()
   rmSync(folder, { recursive: true, force: true })
 }, PREPARE_MS)
 
-async function nodeWith (binaries: (typeof versions)[number]): Promise<Scene> {
+async function nodeWith (binaries: (typeof versions)[number], ownContent = false): Promise<Scene> {
   const node = new Scene()
   node.configure({ sources: [gateway.url] })
   await node.serve()
-  await node.startContainerd({ binaries, ownContent: false })
+  await node.startContainerd({ binaries, ownContent })
   return node
 }
 
@@ -74,6 +80,36 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
     const printed = await scene.containerd.ctr('run', '--rm', '--snapshotter', 'overlayfs', imported, 'eager', '/bin/e2e', 'sha', ...paths)
     expect(hashLines(printed)).toEqual(image.expected(paths))
     expect(scene.layerMounts()).toEqual([])
+  }, PREPARE_MS)
+
+  run(`a lazily pulled image can be pushed whole, and others pull it from there (containerd ${binaries.version})`, async () => {
+    scene = await nodeWith(binaries)
+    const { name } = await scene.pull(published.reference)
+    const pushed = `${registry.host}/pushed:latest`
+    await scene.containerd.ctr('images', 'push', '--plain-http', pushed, name)
+    for (const { digest } of published.layers) expect(registry.objects.has(digest)).toBe(true)
+
+    await scene.removeImage(name)
+    await scene.containerd.collectGarbage()
+    await scene.containerd.ctr('images', 'pull', '--plain-http', '--snapshotter', 'overlayfs', pushed)
+    const paths = [...image.hashes.keys()]
+    const { stdout } = await scene.tryRunWith({ plugin: 'overlayfs' }, pushed, '/bin/e2e', 'sha', ...paths)
+    expect(hashLines(stdout)).toEqual(image.expected(paths))
+  }, PREPARE_MS)
+
+  run(`with containerd's own store, export and push name the layer that is not there, and push no image (containerd ${binaries.version})`, async () => {
+    scene = await nodeWith(binaries, true)
+    const { name } = await scene.pull(published.reference)
+    const pushed = `${registry.host}/half:half`
+    const outcomes = [
+      await scene.containerd.tryCtr('images', 'export', join(scene.folder, 'image.tar'), name),
+      await scene.containerd.tryCtr('images', 'push', '--plain-http', pushed, name)
+    ]
+    for (const { code, stderr } of outcomes) {
+      expect(code).not.toBe(0)
+      expect(stderr).toMatch(new RegExp(`(${published.layers.map(({ digest }) => digest).join('|')}): not found`))
+    }
+    expect(registry.objects.has('half')).toBe(false)
   }, PREPARE_MS)
 
   run(`an image that was eagerly unpacked through us stays whole over a restart of both (containerd ${binaries.version})`, async () => {

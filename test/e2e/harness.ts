@@ -1,7 +1,7 @@
 // A whole node in one temporary folder: our `serve` as a child process with its own root and state, a private containerd,
 // gateways of our command. Everything ends when it is disposed of, whatever a test did to it; then it says what is left.
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ContainerdClient } from '../../src/grpc/containerd-client.ts'
@@ -180,10 +180,16 @@ export class Scene {
   }
 
   async tryRun (namespace: string, name: string, ...program: readonly string[]): Promise<CtrResult> {
+    return await this.tryRunWith({ namespace }, name, ...program)
+  }
+
+  /** `flags` are those of `ctr run`. */
+  async tryRunWith (how: { namespace?: string, plugin?: string, flags?: readonly string[] }, name: string, ...program: readonly string[]): Promise<CtrResult> {
+    const { namespace = 'default', plugin = PLUGIN, flags = [] } = how
     for (const end = Date.now() + 10_000; ;) {
       const id = this.#nextId()
       const { mount, lines } = this.#saidIn(id)
-      const outcome = await this.containerd.tryCtr('-n', namespace, 'run', '--rm', ...mount, '--snapshotter', PLUGIN, name, id, ...program)
+      const outcome = await this.containerd.tryCtr('-n', namespace, 'run', '--rm', ...mount, ...flags, '--snapshotter', plugin, name, id, ...program)
       if (!outcome.stderr.includes('connection error') || Date.now() > end) return { ...outcome, stdout: lines() }
     }
   }
@@ -198,6 +204,7 @@ export class Scene {
     const folder = join(this.folder, `out-${id}`)
     mkdirSync(folder)
     writeFileSync(join(folder, 'said'), '')
+    chmodSync(join(folder, 'said'), 0o666) // also for a container in a user namespace
     return { mount: ['--mount', `type=bind,src=${folder},dst=/out,options=rbind:rw`], lines: () => readFileSync(join(folder, 'said'), 'utf8') }
   }
 
@@ -216,8 +223,8 @@ export class Scene {
     return running
   }
 
-  async snapshots (namespace = 'default'): Promise<string[]> {
-    const listed = await this.containerd.ctr('-n', namespace, 'snapshots', '--snapshotter', PLUGIN, 'ls')
+  async snapshots (namespace = 'default', plugin = PLUGIN): Promise<string[]> {
+    const listed = await this.containerd.ctr('-n', namespace, 'snapshots', '--snapshotter', plugin, 'ls')
     return listed.trim().split('\n').slice(1).map((line) => line.split(/\s+/)[0] ?? '')
   }
 

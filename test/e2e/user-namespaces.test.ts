@@ -1,13 +1,12 @@
 // Containers in a user namespace, on an image that only its owner may read, so that nothing works before ids are shifted: by
 // our mounts where the plugin says that it can, in a copy that the client makes where not, and never not at all.
 import { afterAll, afterEach, beforeAll, expect } from '@jest/globals'
-import { randomUUID } from 'node:crypto'
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { containerdVersions, type CtrResult } from '../suites/containerd.ts'
+import { containerdVersions } from '../suites/containerd.ts'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { GatedGateway } from './gated-gateway.ts'
-import { PLUGIN, publish, type Published, Scene, type SceneOptions, shelf } from './harness.ts'
+import { publish, type Published, Scene, type SceneOptions, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
 import { run } from './run.ts'
 
@@ -47,20 +46,8 @@ async function pulledOn (binaries: (typeof versions)[number], capabilities: read
   return (await scene.pull(published.reference)).name
 }
 
-/** What a container with these flags says of the files; /out is for everybody. */
-async function sha (flags: readonly string[], name: string, ...paths: readonly string[]): Promise<CtrResult> {
-  const id = `shifted-${randomUUID()}`
-  const out = join(scene.folder, id)
-  mkdirSync(out)
-  writeFileSync(join(out, 'said'), '')
-  chmodSync(join(out, 'said'), 0o666)
-  const mount = ['--mount', `type=bind,src=${out},dst=/out,options=rbind:rw`]
-  const outcome = await scene.containerd.tryCtr('run', '--rm', ...mount, ...flags, '--snapshotter', PLUGIN, name, id, '/bin/e2e', 'sha', ...paths)
-  return { ...outcome, stdout: readFileSync(join(out, 'said'), 'utf8') }
-}
-
 async function expectFiles (flags: readonly string[], name: string, ...paths: readonly string[]): Promise<void> {
-  const { code, stdout, stderr } = await sha(flags, name, ...paths)
+  const { code, stdout, stderr } = await scene.tryRunWith({ flags }, name, '/bin/e2e', 'sha', ...paths)
   expect([hashLines(stdout), code === 0 ? '' : stderr]).toEqual([image.expected(paths), ''])
 }
 
@@ -81,7 +68,7 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
   } else {
     run(`are refused where labels ask for what containerd ${binaries.version} cannot mount`, async () => {
       const name = await pulledOn(binaries, ['remap-ids'])
-      const { code, stderr } = await sha([...SHIFTED, '--remap-labels'], name, ...paths)
+      const { code, stderr } = await scene.tryRunWith({ flags: [...SHIFTED, '--remap-labels'] }, name, '/bin/e2e', 'sha', ...paths)
       expect(code).not.toBe(0)
       expect(stderr).toContain(`UNSUPPORTED: containerd ${binaries.version} cannot mount with shifted ids, 2.0 can; leave out --remap-labels`)
       await expectFiles([], name, ...paths)
@@ -99,7 +86,7 @@ const [newest] = versions.filter(({ version }) => Number(version.split('.')[0]) 
 if (newest !== undefined) {
   run('are refused on layers of the driver fuse, and in one line', async () => {
     const name = await pulledOn(newest, ['remap-ids'], { driver: 'fuse' })
-    const { code, stderr } = await sha([...SHIFTED, '--remap-labels'], name, '/etc/upper')
+    const { code, stderr } = await scene.tryRunWith({ flags: [...SHIFTED, '--remap-labels'] }, name, '/bin/e2e', 'sha', '/etc/upper')
     expect(code).not.toBe(0)
     expect(stderr).toContain('UNSUPPORTED: ids cannot be shifted on layers of the mount driver fuse')
   }, PREPARE_MS)
