@@ -117,9 +117,12 @@ function hostsEdits (data: Data, wish: ContainerdWish, table: readonly string[],
 
 function criEdits (data: Data, wish: ContainerdWish, fileVersion: number): Edit[] {
   const { major, minor } = wish.version
-  const images = ['plugins', fileVersion === 2 ? 'io.containerd.grpc.v1.cri' : 'io.containerd.cri.v1.images']
-  const snapshotters = fileVersion === 2 ? [...images, 'containerd'] : images
-  const registry = [...images, 'registry']
+  const before = ['plugins', 'io.containerd.grpc.v1.cri']
+  const since = ['plugins', 'io.containerd.cri.v1.images']
+  // containerd 2 reads the old name of this key only beside a table of runtimes (plugins/cri/images migrateConfig).
+  const isHeard = fileVersion === 2 && (major < 2 || valueAt(data, [...before, 'containerd', 'runtimes']) !== undefined)
+  const snapshotters = isHeard ? [...before, 'containerd'] : since
+  const registry = [...fileVersion === 2 ? before : since, 'registry']
   for (const inline of ['mirrors', 'configs']) {
     const value = valueAt(data, [...registry, inline])
     if (typeof value === 'object' && value !== null && Object.keys(value).length > 0) {

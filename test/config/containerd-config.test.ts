@@ -81,8 +81,14 @@ describe('a file that is there', () => {
     expect(names(patched(patched('version = 3\n'), { ...WISH, names: ['stargz'] }))).toEqual(['overlayfs', 'ipfs', 'stargz'])
   })
 
-  test('names CRI by the version of the file', () => {
-    expect(meaning(patched('version = 2\n', ALL)).plugins).toHaveProperty(['io.containerd.grpc.v1.cri', 'containerd', 'snapshotter'], 'ipfs')
+  test('names CRI by the version of the file, and where containerd 2 looks when that is old', () => {
+    const [old, runtimes] = [['io.containerd.grpc.v1.cri', 'containerd', 'snapshotter'], '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n']
+    expect(meaning(patched('version = 2\n', { ...ALL, version: V16 })).plugins).toHaveProperty(old, 'ipfs')
+    expect(meaning(patched(`version = 2\n${runtimes}`, ALL)).plugins).toHaveProperty(old, 'ipfs')
+    expect(meaning(patched('version = 2\n', ALL)).plugins).toMatchObject({
+      'io.containerd.cri.v1.images': { snapshotter: 'ipfs' },
+      'io.containerd.grpc.v1.cri': { registry: { config_path: '/etc/containerd/certs.d:/etc/docker/certs.d' } }
+    })
     for (const version of [3, 4]) {
       const images = meaning(patched(`version = ${version}\n`, ALL)).plugins['io.containerd.cri.v1.images']
       expect(images).toEqual({ snapshotter: 'ipfs', registry: { config_path: '/etc/containerd/certs.d:/etc/docker/certs.d' } })

@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { parse } from 'smol-toml'
 import { containerdVersions } from '../suites/containerd.ts'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { command } from './command.ts'
@@ -80,6 +81,21 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
     if (isModern) expect(node.layerMounts().length).toBeGreaterThan(0)
     expect(hashLines(await node.run(name, '/bin/e2e', 'sha', '/etc/upper'))).toEqual(image.expected(['/etc/upper']))
   }, PREPARE_MS)
+
+  run(`CRI uses us when the file is short and old, too (containerd ${binaries.version})`, async () => {
+    const node = new Scene()
+    scene = node
+    node.configure({ sources: [] })
+    const file = join(node.folder, 'containerd.toml')
+    writeFileSync(file, 'version = 2\n')
+    const containerd = join(binaries.directory, 'containerd')
+    const setup = ['setup', 'containerd', '--config', node.config, '--containerd-config', file, '--hosts-dir', join(node.folder, 'certs.d'),
+      '--containerd', containerd, '--cri', '--write']
+    expect(await command(setup)).toMatchObject({ code: 0 })
+    const { plugins } = parse(execFileSync(containerd, ['--config', file, 'config', 'dump'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))
+    const keys = isModern ? ['io.containerd.cri.v1.images', 'snapshotter'] : ['io.containerd.grpc.v1.cri', 'containerd', 'snapshotter']
+    expect(plugins).toHaveProperty(keys, PLUGIN)
+  })
 
   run(`its content is not hidden from it (containerd ${binaries.version})`, async () => {
     const node = new Scene()
