@@ -96,6 +96,7 @@ async function containerd (config: Config, snapshotter: string): Promise<Outcome
     if (plugin.initErr !== null) throw new Error(`containerd's plugin ${snapshotter} did not start: ${plugin.initErr.message}`)
     const address = plugin.exports['address'] ?? config.grpcAddress
     if (address !== config.grpcAddress) throw new Error(`its snapshotter ${snapshotter} is at ${address}, we listen on ${config.grpcAddress}`)
+    if (plugin.capabilities.includes('rebase')) throw new Error(`its proxy_plugins say that ${snapshotter} can rebase: take that away, or it pulls in vain`)
     return { detail: `containerd ${await client.version()} has the snapshotter ${snapshotter}` }
   } finally {
     client.close()

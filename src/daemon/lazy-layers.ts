@@ -57,7 +57,11 @@ export function lazyLayers ({ book, mounts, opener, sources, seal, proofs, prove
     return { layers: await Promise.all(keys.split(' ').map(reopen)), blocks: sources.again(JSON.parse(named) as string[]) }
   }
   return {
-    mount: async ({ chainId, target, signal }) => {
+    mount: async ({ chainId, parentChain, target, signal }) => {
+      // containerd 2.2 asks so when it means to rebase: see #refuseRebase in snapshots/snapshotter.ts.
+      if (parentChain === null && (book.find(chainId)?.below ?? null) !== null) {
+        throw new SnapshotterError('FAILED_PRECONDITION', `layer ${chainId} lies on others and cannot be mounted without them`)
+      }
       const restore = await mountBooked(chainId, target, signal)
       return restore === null ? null : { labels: {}, restore }
     },

@@ -49,6 +49,7 @@ export interface WirePlugin {
   readonly type: string
   readonly id: string
   readonly exports: StringMap
+  readonly capabilities: readonly string[]
   readonly initErr: { readonly code: number, readonly message: string } | null
 }
 

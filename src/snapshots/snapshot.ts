@@ -37,6 +37,8 @@ export interface Mount {
 export const LABEL_SNAPSHOT_REF = 'containerd.io/snapshot.ref'
 /** Only keys below this prefix (and the one above) travel from clients through containerd to a snapshotter. */
 export const LABEL_PREFIX = 'containerd.io/snapshot/'
+/** The chain ID that the layer of a Prepare lies on; containerd 2.3 and later say it also when they leave the parent out to rebase later. */
+export const LABEL_PARENT_CHAIN = 'containerd.io/snapshot/parent-chain-id'
 /** Marks what we mounted lazily, for people who list snapshots. */
 export const LABEL_LAZY = 'containerd.io/snapshot/ipfs.lazy'
 

@@ -15,7 +15,7 @@ import { type LazyPlace, LazySnapshots } from './lazy-snapshots.ts'
 import { idMapOf, isShifted, type Owner, type RequireShifting } from './id-mapping.ts'
 import { mountsOf } from './mount-options.ts'
 import type { ExpectedLayer } from './mounts-ahead.ts'
-import { type Kind, LABEL_SNAPSHOT_REF, type Mount, NO_USAGE, snapshotField, type SnapshotInfo, type Usage } from './snapshot.ts'
+import { type Kind, LABEL_PARENT_CHAIN, LABEL_SNAPSHOT_REF, type Mount, NO_USAGE, snapshotField, type SnapshotInfo, type Usage } from './snapshot.ts'
 import { quote, SnapshotStore, type StoredSnapshot } from './store.ts'
 
 /** Resolves when everything written below the directory so far survives power loss. */
@@ -81,10 +81,12 @@ export class Snapshotter {
 
   /**
    * A writable snapshot. With the label `containerd.io/snapshot.ref` the layer is mounted lazily if it can be.
-   * @throws ALREADY_EXISTS also when it was: that is how a client learns to skip the download.
+   * @throws ALREADY_EXISTS also when it was: that is how a client learns to skip the download; FAILED_PRECONDITION for a layer
+   * without the parent that it says it has.
    */
   async prepare (key: string, parent: string, labels: Labels): Promise<Mount[]> {
     const accepted = acceptLabels(labels)
+    this.#refuseRebase(accepted, parent)
     const chainId = accepted[LABEL_SNAPSHOT_REF]
     if (chainId !== undefined && isDigest(chainId)) {
       this.#refuseTaken(acceptKey(key))
@@ -249,6 +251,20 @@ export class Snapshotter {
       work: this.#directories.work(id),
       parents: parents.map((snapshot) => this.#directories.fs(snapshot.id))
     }, this.#overlayOptions)
+  }
+
+  /**
+   * Where the plugin is said to rebase, containerd 2 unpacks in parallel: it prepares each layer on nothing and names the parent at
+   * Commit. A lazy layer is committed by its Prepare, so it would stay on nothing, and a container would see the last layer alone.
+   */
+  #refuseRebase (labels: Labels, parent: string): void {
+    const wanted = labels[LABEL_PARENT_CHAIN]
+    if (wanted === undefined || parent !== '') return
+    const refusal = new SnapshotterError('FAILED_PRECONDITION',
+      `a layer on ${quote(wanted)} was prepared without its parent; take the capability "rebase" from this plugin in containerd's proxy_plugins`)
+    // Up to 2.3 containerd tells nobody.
+    this.#log.error({ chainId: labels[LABEL_SNAPSHOT_REF], error: refusal.line }, 'layer refused')
+    throw refusal
   }
 
   #refuseTaken (key: string): void {

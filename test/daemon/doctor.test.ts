@@ -42,7 +42,7 @@ test('names every check once, and each that fails says what to do', async () => 
   const failed = new Map(checks.filter(({ ok }) => !ok).map((check) => [check.name, check]))
   expect(failed.get('daemon')?.detail).toMatch(/^UNAVAILABLE: no daemon answers on \/nowhere\/control\.sock/)
   expect(failed.get('containerd')).toMatchObject({
-    hint: expect.stringContaining('address = "/nowhere/s.sock"'),
+    hint: expect.stringContaining('setup containerd --name ipfs --write'),
     detail: expect.stringContaining('/nowhere/c.sock')
   })
   expect(failed.get('sources')).toMatchObject({ detail: 'no source is configured' })

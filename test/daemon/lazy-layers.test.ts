@@ -33,7 +33,7 @@ function daemon (key: Uint8Array, booked: BlockService | null, sources: Sources)
 }
 
 const mountOnce = async (layers: LazyLayers): Promise<string> => {
-  const mount = await layers.mount({ chainId: CHAIN, parentChain: null, labels: {}, target: '/t', signal: new AbortController().signal })
+  const mount = await layers.mount({ chainId: CHAIN, parentChain: 'below', labels: {}, target: '/t', signal: new AbortController().signal })
   return mount?.restore ?? ''
 }
 
@@ -49,6 +49,15 @@ test('a restored layer is fetched from the gateways that its pull named, then fr
   await next.layers.restore({ chainId: CHAIN, restore, target: '/t' })
   expect(named(next.mounted[0])).toEqual(['127.0.0.1:2', '127.0.0.1:1', '127.0.0.1:3'])
   expect([next.mounted[0]?.layer.key, ...next.mounted[0]?.lowers.map(({ key }) => key) ?? []]).toEqual(['top', 'below'])
+})
+
+test('a layer that lies on another is not mounted without it', async () => {
+  const sources = new Sources(CONFIGURED, silentLog)
+  const unknown = daemon(Buffer.alloc(32, 1), null, sources)
+  const known = daemon(Buffer.alloc(32, 1), sources.for([], null), sources)
+  const alone = { chainId: CHAIN, parentChain: null, labels: {}, target: '/t', signal: new AbortController().signal }
+  await expect(known.layers.mount(alone)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
+  expect([known.mounted, await unknown.layers.mount(alone)]).toEqual([[], null])
 })
 
 test('a layer of configured sources stores no gateway', async () => {

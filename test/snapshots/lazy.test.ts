@@ -66,6 +66,17 @@ suite('the remote handshake', () => {
     expect([...scene.sn().list([`labels."${REF}"==${baseId}`])].flat().map(({ name }) => name)).toEqual([base, 'other/7/base'])
   })
 
+  test('refuses a layer that comes without the parent it says it has, lazy or not, and leaves nothing', async () => {
+    const base = scene.layer('base')
+    const label = { 'containerd.io/snapshot/parent-chain-id': base }
+    for (const chainId of [scene.layer('upper'), `sha256:${'e'.repeat(64)}`]) {
+      await expect(prepare(chainId, '', label)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION', message: expect.stringContaining('"rebase"') })
+    }
+    expect([scene.all(), scene.directories(), scene.layers.requests]).toEqual([[], [], []])
+    const parent = await lazily(base)
+    await expect(prepare(scene.layer('upper'), parent, label)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+  })
+
   test('mounts once when many ask at once', async () => {
     const chainId = scene.layer('base')
     const results = await Promise.allSettled(Array.from({ length: 20 }, async (_, at) => await scene.sn().prepare(`k${at}`, '', { [REF]: chainId })))
