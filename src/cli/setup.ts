@@ -87,14 +87,14 @@ function plan (flags: Flags, config: Config, version: ContainerdVersion): { read
   return { planned: [...planned, plannedHosts(flags, registry)], notes: [] }
 }
 
-/** containerd of every version looks for `ipfs:0` in `ipfs_0_` first. */
+/** containerd of every version looks for `ipfs:0` in `ipfs_0_` first. As one of its hosts, not its server, we would be followed by one called `ipfs`. */
 function plannedHosts ({ hostsDir, force }: Flags, registry: string): Planned {
   const path = join(hostsDir, 'ipfs_0_', 'hosts.toml')
   const before = readOptional(path)
-  const lines = [`[host."http://${registry}"]`, '  capabilities = ["pull", "resolve"]']
+  const lines = [`server = "http://${registry}"`, 'capabilities = ["pull", "resolve"]', '[host] # containerd 1.6 wants this table']
   const after = `${lines.join('\n')}\n`
   if (before !== null && before !== after && force !== true) {
-    throw new SnapshotterError('CONFIG_INVALID', `${path} says something else than ${lines.join('')}; --force replaces it`)
+    throw new SnapshotterError('CONFIG_INVALID', `${path} says something else than ${lines.join(', ')}; --force replaces it`)
   }
   return { path, before, after, hunks: before === after ? [] : [{ line: 1, removed: before?.trimEnd().split('\n') ?? [], added: lines }] }
 }
