@@ -117,9 +117,9 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
   return { close: async () => { await undo.disposeAsync() }, asked: asked.promise }
 }
 
-async function sayReady (config: Config, log: Log, { driver, native }: Awaited<ReturnType<typeof startMounting>>): Promise<void> {
+async function sayReady (config: Config, log: Log, { driver, node }: Awaited<ReturnType<typeof startMounting>>): Promise<void> {
   log.info({ grpc: config.grpcAddress, driver: driver.name, root: config.root }, 'ready')
-  await native.notifyReady().catch((error: unknown) => { log.warn({ error: messageOf(error) }, 'the service manager was not told') })
+  await node.notifyReady().catch((error: unknown) => { log.warn({ error: messageOf(error) }, 'the service manager was not told') })
 }
 
 /** What containerd's proxy plugins call. */
@@ -234,6 +234,7 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
   await early.clear()
   const node = {
     settle: async (directory: string) => { await native.sync(directory) },
+    notifyReady: async () => { await native.notifyReady() },
     requireShifting: requireShifting({ driver: driver.name, containerdAddress: config.containerdAddress, log })
   }
   return { node, dataPlane, driver, mounts, early, background, room, threads, guardianRestarts: () => replaced }

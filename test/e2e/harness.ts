@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ContainerdClient } from '../../src/grpc/containerd-client.ts'
 import { mountsBelow } from '../suites/bind-layers.ts'
-import { containerdVersions, type CtrResult, PrivateContainerd } from '../suites/containerd.ts'
+import { type ContainerdBinaries, containerdVersions, type CriInit, type CtrResult, PrivateContainerd } from '../suites/containerd.ts'
 import { nativeUnderTest } from '../suites/data-plane-fixture.ts'
 import { wipe, withMounts } from '../suites/mounts.ts'
 import { command, commandJson, type Outcome, Service, until } from './command.ts'
@@ -42,13 +42,15 @@ export interface SceneOptions {
   readonly environment?: Readonly<Record<string, string>>
 }
 
-export interface StartContainerd {
-  readonly binaries?: (typeof versions)[number]
+export interface ContainerdOptions {
+  readonly binaries?: ContainerdBinaries | undefined
   readonly ownContent?: boolean
-  /** Names of our one socket. */
+  /** Names of our one socket; the first is that of `run`, `start` and the others. */
   readonly plugins?: readonly string[]
   /** Of each. */
   readonly capabilities?: readonly string[]
+  readonly cri?: CriInit | undefined
+  readonly unpacking?: 'limited' | 'rebasing' | undefined
 }
 
 export interface Pulled { readonly name: string, readonly manifestDigest: string, readonly layers: ReadonlyArray<{ readonly chainId: string }> }
@@ -74,6 +76,8 @@ export class Scene {
   /** Pids of guardians and workers, which outlive `serve`. */
   readonly #native = new Set<number>()
   #environment: Readonly<Record<string, string>> = {}
+  /** Our name in containerd. */
+  plugin = PLUGIN
 
   /** Root and state may be below `disk`, a path relative to the scene's folder. */
   constructor (disk = '') {
@@ -137,15 +141,19 @@ export class Scene {
   }
 
   /** With our content store instead of its own when `ownContent` is false. */
-  async startContainerd ({ binaries = versions[0], ownContent = true, plugins = [PLUGIN], capabilities = [] }: StartContainerd = {}): Promise<void> {
+  async startContainerd (options: ContainerdOptions = {}): Promise<void> {
+    const { binaries = versions[0], ownContent = true, plugins = [PLUGIN], capabilities = [], cri, unpacking } = options
     if (binaries === undefined) throw new Error('no containerd')
     const socket = join(this.state, 'snapshotter.sock')
+    this.plugin = plugins[0] ?? PLUGIN
     this.#containerd = await PrivateContainerd.start({
       folder: join(this.folder, 'c'),
       binaries,
       snapshotters: Object.fromEntries(plugins.map((name) => [name, socket])),
       capabilities,
-      ...ownContent ? {} : { content: socket }
+      ...ownContent ? {} : { content: socket },
+      ...cri === undefined ? {} : { cri },
+      unpacking
     })
   }
 
@@ -185,7 +193,7 @@ export class Scene {
 
   /** `flags` are those of `ctr run`. */
   async tryRunWith (how: { namespace?: string, plugin?: string, flags?: readonly string[] }, name: string, ...program: readonly string[]): Promise<CtrResult> {
-    const { namespace = 'default', plugin = PLUGIN, flags = [] } = how
+    const { namespace = 'default', plugin = this.plugin, flags = [] } = how
     for (const end = Date.now() + 10_000; ;) {
       const id = this.#nextId()
       const { mount, lines } = this.#saidIn(id)
@@ -212,7 +220,7 @@ export class Scene {
   start (name: string, ...program: readonly string[]): RunningContainer {
     const id = this.#nextId()
     const { mount, lines } = this.#saidIn(id)
-    const child = this.containerd.spawnCtr('run', '--rm', ...mount, '--snapshotter', PLUGIN, name, id, ...program)
+    const child = this.containerd.spawnCtr('run', '--rm', ...mount, '--snapshotter', this.plugin, name, id, ...program)
     const running: RunningContainer = {
       said: '',
       lines,
@@ -223,7 +231,7 @@ export class Scene {
     return running
   }
 
-  async snapshots (namespace = 'default', plugin = PLUGIN): Promise<string[]> {
+  async snapshots (namespace = 'default', plugin = this.plugin): Promise<string[]> {
     const listed = await this.containerd.ctr('-n', namespace, 'snapshots', '--snapshotter', plugin, 'ls')
     return listed.trim().split('\n').slice(1).map((line) => line.split(/\s+/)[0] ?? '')
   }
@@ -234,10 +242,10 @@ export class Scene {
     const client = new ContainerdClient({ address: this.containerd.address, namespace: 'default' })
     try {
       const labels = { 'containerd.io/gc.root': 'a test looks at it' }
-      const mounts = await client.prepare({ snapshotter: PLUGIN, key, parent: chainId, labels }, '')
+      const mounts = await client.prepare({ snapshotter: this.plugin, key, parent: chainId, labels }, '')
       return await withMounts(mounts, join(this.folder, `mounted-${key}`), use)
     } finally {
-      await client.removeSnapshot(PLUGIN, key).catch(() => {})
+      await client.removeSnapshot(this.plugin, key).catch(() => {})
       client.close()
     }
   }

@@ -22,8 +22,10 @@ export interface ProgramImage {
 //   sha FILE…   fresh FILE… (the same after the files' pages were dropped)   hold FILE… (prints "ready", waits for a line first)
 //   obey        does what the lines `NUMBER ROUNDS FILE…` of the FIFO /out/commands say, as fresh does, each file ROUNDS times; each line
 //               in /out/said begins with the number, the last one is `NUMBER done`. Its own pages stay in memory. Ends at `quit`.
+//   pause       waits for a signal, as what holds a pod does
 const SOURCE = `
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -94,8 +96,10 @@ static int obey() {
   }
   return 0;
 }
+static void leave(int) { _exit(0); }
 int main(int count, char** words) {
   if (count < 2) return 2;
+  if (!strcmp(words[1], "pause")) { signal(SIGTERM, leave); pause(); return 0; }
   if (!strcmp(words[1], "obey")) return obey();
   if (!strcmp(words[1], "hold")) { if (write(1, "ready\\n", 6) != 6) return 1; char c; if (read(0, &c, 1) < 0) return 1; }
   int failed = 0, status = 0;
@@ -157,7 +161,7 @@ function writeDocuments (layout: string, tars: readonly Buffer[], architecture: 
     store(mediaType, Buffer.from(JSON.stringify(document)))
   const layers = tars.map((tar) => store('application/vnd.oci.image.layer.v1.tar+gzip', gzipSync(tar, { level: 1 })))
   const config = json('application/vnd.oci.image.config.v1+json', {
-    architecture, os: 'linux', config: { Env: ['PATH=/bin'] }, rootfs: { type: 'layers', diff_ids: tars.map(sha256) }
+    architecture, os: 'linux', config: { Env: ['PATH=/bin'], Cmd: ['/bin/e2e', 'pause'] }, rootfs: { type: 'layers', diff_ids: tars.map(sha256) }
   })
   const manifest = json('application/vnd.oci.image.manifest.v1+json', {
     schemaVersion: 2, mediaType: 'application/vnd.oci.image.manifest.v1+json', config, layers

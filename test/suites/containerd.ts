@@ -23,15 +23,28 @@ export interface PrivateContainerdInit {
   readonly content?: string
   /** What the snapshotters are said to be able to. */
   readonly capabilities?: readonly string[]
+  /** With it CRI runs, too, on the first of the snapshotters. */
+  readonly cri?: CriInit
+  /** Of the transfer service: several layers at once, and with plugins that are said to rebase. */
+  readonly unpacking?: 'limited' | 'rebasing' | undefined
+}
+
+export interface CriInit {
+  /** Folder of hosts.toml files. */
+  readonly hosts: string
+  /** What holds a pod; its own command must wait for ever. */
+  readonly sandboxImage: string
 }
 
 export interface CtrResult { readonly code: number, readonly stdout: string, readonly stderr: string }
 
 const CTR_TIMEOUT_MS = 120_000
 const START_TIMEOUT_MS = 20_000
+const CRI = [
+  'io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime', 'io.containerd.podsandbox.controller.v1.podsandbox'
+]
 const DISABLED = [
-  'io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime', 'io.containerd.nri.v1.nri',
-  'io.containerd.podsandbox.controller.v1.podsandbox', 'io.containerd.internal.v1.opt', 'io.containerd.internal.v1.tracing',
+  'io.containerd.nri.v1.nri', 'io.containerd.internal.v1.opt', 'io.containerd.internal.v1.tracing',
   ...['aufs', 'btrfs', 'devmapper', 'zfs', 'blockfile', 'erofs'].map((name) => `io.containerd.snapshotter.v1.${name}`)
 ]
 
@@ -157,27 +170,45 @@ export class PrivateContainerd {
     })
   }
 
-  #config ({ snapshotters, content, capabilities = [] }: PrivateContainerdInit): string {
+  #config ({ snapshotters, content, capabilities = [], cri, unpacking }: PrivateContainerdInit): string {
+    const able = [...capabilities, ...unpacking === 'rebasing' ? ['rebase'] : []]
+    const disabled = [...DISABLED, ...cri === undefined ? CRI : [], ...content === undefined ? [] : ['io.containerd.content.v1.content']]
     const lines = [
       'version = 2',
       `root = "${this.folder}/root"`,
       `state = "${this.folder}/state"`,
-      `disabled_plugins = ${JSON.stringify(content === undefined ? DISABLED : [...DISABLED, 'io.containerd.content.v1.content'])}`,
+      `disabled_plugins = ${JSON.stringify(disabled)}`,
       '[grpc]',
       `  address = "${this.address}"`,
       '[ttrpc]',
       `  address = "${this.address}.ttrpc"`,
       ...content === undefined ? [] : ['[proxy_plugins.ipfs-content]', '  type = "content"', `  address = "${content}"`],
       ...Object.entries(snapshotters).flatMap(([name, address]) => [
-        `[proxy_plugins.${name}]`,
+        `[proxy_plugins."${name}"]`,
         '  type = "snapshot"',
         `  address = "${address}"`,
-        `  capabilities = ${JSON.stringify(capabilities)}`,
-        ...this.#isModern ? [`  [proxy_plugins.${name}.exports]`, '    enable_remote_snapshot_annotations = "true"'] : []
+        `  capabilities = ${JSON.stringify(able)}`,
+        ...this.#isModern ? [`  [proxy_plugins."${name}".exports]`, '    enable_remote_snapshot_annotations = "true"'] : []
       ])
     ]
+    if (unpacking !== undefined) lines.push('[plugins."io.containerd.transfer.v1.local"]', '  max_concurrent_unpacks = 3')
     if (this.#isModern) lines.push(...['overlayfs', ...Object.keys(snapshotters)].flatMap(unpackConfig))
+    if (cri !== undefined) lines.push(...this.#criConfig(cri, Object.keys(snapshotters)[0] ?? ''))
     return `${lines.join('\n')}\n`
+  }
+
+  /** For pods on the host's network, on machines where nobody may lower a process's oom_score_adj, too. */
+  #criConfig ({ hosts, sandboxImage }: CriInit, snapshotter: string): string[] {
+    const [images, runtime] = this.#isModern ? ['io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime'] : Array<string>(2).fill('io.containerd.grpc.v1.cri')
+    const cni = join(this.folder, 'cni')
+    return [
+      ...this.#isModern
+        ? [`[plugins."${images}"]`, `  snapshotter = "${snapshotter}"`, `[plugins."${images}".pinned_images]`, `  sandbox = "${sandboxImage}"`]
+        : [`[plugins."${images}".containerd]`, `  snapshotter = "${snapshotter}"`],
+      `[plugins."${runtime}"]`, '  restrict_oom_score_adj = true', ...this.#isModern ? [] : [`  sandbox_image = "${sandboxImage}"`],
+      `[plugins."${images}".registry]`, `  config_path = "${hosts}"`,
+      `[plugins."${runtime}".cni]`, `  conf_dir = "${cni}"`, `  bin_dir = "${cni}"`
+    ]
   }
 
   get #isModern (): boolean {
