@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import tseslint from 'typescript-eslint'
 
 export default tseslint.config(
-  { ignores: ['build/', 'node_modules/', 'coverage/'] },
+  { ignores: ['build/', 'dist/', 'node_modules/', 'coverage/'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],
@@ -22,7 +22,7 @@ export default tseslint.config(
   },
   {
     files: ['**/*.mjs'],
-    languageOptions: { globals: { process: 'readonly', Buffer: 'readonly' } }
+    languageOptions: { globals: { process: 'readonly', Buffer: 'readonly', AbortSignal: 'readonly' } }
   },
   {
     rules: {

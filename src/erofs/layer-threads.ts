@@ -1,5 +1,6 @@
 // The threads that turn TOCs into indexes and indexes into EROFS images. Warmed when the daemon starts: code that never ran
 // takes three times as long, and a container waits for it.
+import { extname } from 'node:path'
 import type { ResourceLimits } from 'node:worker_threads'
 import { messageOf } from '../base/errors.ts'
 import { LAYER_THREAD_HEAP_MIB, LAYER_THREAD_YOUNG_MIB, LAYER_THREADS, LAYER_WARM_ROUNDS } from '../base/limits.ts'
@@ -11,7 +12,8 @@ import { hasImplied, type IndexBuffers, PackedIndex, recordOf } from '../layer/p
 import type { ErofsOptions } from './build-erofs.ts'
 import type { LayerTask } from './layer-tasks.ts'
 
-const ENTRY = new URL('./layer-tasks.ts', import.meta.url)
+// Ends as this file does: .ts in a clone, .js in a package.
+const ENTRY = new URL(`./layer-tasks${extname(import.meta.filename)}`, import.meta.url)
 
 export class LayerThreads {
   readonly #pool: ThreadPool

@@ -1,7 +1,7 @@
 // Reference → image plan: which manifest, which config, which layers, and where each blob is on IPFS. Every document matched
 // its CID and its digest before it was parsed; nothing of the layers is fetched. One deadline covers the whole resolve.
 import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
-import { RESOLVE_DEADLINE_MS } from '../base/limits.ts'
+import { IMAGE_BYTES_MAX, RESOLVE_DEADLINE_MS } from '../base/limits.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
 import { formatPlatform, hostPlatform, type Platform, parsePlatform, samePlatform } from '../oci/platform.ts'
@@ -23,6 +23,8 @@ export interface ResolveOptions {
   readonly signal?: AbortSignal | undefined
   readonly log?: Log | undefined
   readonly deadlineMs?: number | undefined
+  /** Of all layers; the default is the most that a manifest may name. */
+  readonly maxImageBytes?: number | undefined
 }
 
 /**
@@ -41,6 +43,7 @@ export async function resolveImage (reference: Reference, options: ResolveOption
   const early = prefetchPinned(reference.digest, context)
   try {
     const plan = await resolve(reference, platform, context)
+    limitSize(plan, options.maxImageBytes)
     const { rootCid, manifest } = plan
     log.info({ cid: rootCid.toString(), manifest: manifest.digest, platform: plan.platform, layers: plan.layers.length }, 'image resolved')
     return plan
@@ -97,6 +100,11 @@ async function openPlatform (
       `${root}: no image for ${formatPlatform(platform)}; it is for ${formatPlatform(image.platform)}`)
   }
   return { index: null, image }
+}
+
+function limitSize ({ canonical, layers }: ImagePlan, limit = IMAGE_BYTES_MAX): void {
+  const size = layers.reduce((sum, layer) => sum + layer.size, 0)
+  if (size > limit) throw new SnapshotterError('LIMIT_EXCEEDED', `${canonical}: its layers have ${size} bytes, limit ${limit}`, { size, limit })
 }
 
 function sourcesOf (blocks: BlockService): string {

@@ -1,13 +1,15 @@
 // sha256 of long streams in a thread of its own, which lives while there are any: the bytes are copied into a ring of shared
 // memory, a tenth of what hashing them costs. Short streams are hashed where they are. Whatever the thread says, or that it
 // died, is all that anybody learns: there is no answer without it.
+import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { messageOf, SnapshotterError } from '../base/errors.ts'
 import { DIGEST_RING_BYTES, DIGEST_THREAD_BYTES } from '../base/limits.ts'
 import { type Digest, DigestStream, parseDigest } from './digest.ts'
 import { type DigestAnswer, type DigestRing, END_DIGEST, END_DROPPED, RING_END, RING_READ, RING_WRITTEN } from './digest-tasks.ts'
 
-const ENTRY = new URL('./digest-tasks.ts', import.meta.url)
+// Ends as this file does: .ts in a clone, .js in a package.
+const ENTRY = new URL(`./digest-tasks${extname(import.meta.filename)}`, import.meta.url)
 
 /** Streaming sha256 that may have to wait. */
 export interface LongDigest {

@@ -66,6 +66,7 @@ describe('inspect', () => {
       indexDigest: sha256OfBlock('bafkreiczeist7xvgapyopz2tm3rcx33vwuuzc32hx2sko32jetxbd7qu4y'),
       configDigest: 'sha256:1edcafdf9c2c9574148c75e83d670f3d7e730af19c5fd2e936e97f350f13ea61',
       mediaType: 'application/vnd.oci.image.manifest.v1+json',
+      size: 518776 + 1848,
       layers: [
         {
           digest: 'sha256:be6d36c42426aac09cb0773636f9c942e1095e4eaa234020d22525b98380e627',

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals'
-import { withNamedGateway } from '../../src/cli/image-options.ts'
+import { withNamedGateway } from '../../src/library/sources.ts'
 
 const CAR = { type: 'car', path: '/a.car' } as const
 const OTHER = { type: 'gateway', url: 'https://other.example', timeoutMs: 1 } as const
