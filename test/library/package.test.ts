@@ -2,14 +2,17 @@
 // failure has one code; nothing is printed, no connection and no process stays.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { randomBytes } from 'node:crypto'
-import { cpSync } from 'node:fs'
+import { cpSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { ERROR_CODES } from '../../src/base/errors.ts'
 import type { ImageOptions } from '../../src/library/index.ts'
+import { execute } from '../e2e/command.ts'
 import { CarBlocks, type FakeGateway, type Knobs, startFakeGateway } from '../fakes/gateway.ts'
 import { MemoryBlocks } from '../fakes/memory-blocks.ts'
 import { smallTar } from '../fakes/small-tar.ts'
 import { makeImage, putImage, sha256 } from '../fakes/test-image.ts'
+import { isOnPath } from '../peers/tools.ts'
 import { InstalledPackage } from './installed-package.ts'
 
 const CARS = join(import.meta.dirname, '..', 'fixtures', 'cars')
@@ -178,6 +181,40 @@ describe('a failure has one code', () => {
       ['INVALID_ARGUMENT', resolve(PINNED, { sources: gateway.url as unknown as string[] })]
     ])
     expect(gateway.requests).toEqual([])
+  })
+})
+
+describe('the examples of docs/PLATFORMS.md', () => {
+  const guide = readFileSync(join(import.meta.dirname, '../../docs/PLATFORMS.md'), 'utf8')
+  const example = (language: string, gateway: string): string =>
+    (new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'ms').exec(guide)?.[1] ?? '').replace('https://gateway.example', gateway)
+  const texts = [`https://elsewhere.example/ipfs/${CID}`, `ipfs://${ARCHIVE_CID}`, '--help', `ipfs://${CID}@sha256:${'0'.repeat(64)}`]
+  const accepted = { image: PINNED, manifestDigest: MANIFEST, size: 520624 }
+
+  test('work in JavaScript, and for every code the guide has words', async () => {
+    user.write('deploy.mjs', `${example('js', (await gatewayOver(IMAGE)).url)}
+      for (const text of JSON.parse(process.argv[2])) process.stdout.write(JSON.stringify(await acceptImage(text)) + '\\n')`)
+    const { code, stdout, stderr } = await user.node('deploy.mjs', JSON.stringify(texts))
+
+    expect([code, stderr]).toEqual([0, ''])
+    expect(stdout.trim().split('\n').map((line) => JSON.parse(line) as unknown)).toEqual([
+      { status: 200, ...accepted }, { status: 422, code: 'ROOT_NOT_FOUND' }, { status: 422, code: 'REF_INVALID' }, { status: 422, code: 'DIGEST_MISMATCH' }
+    ])
+    const [, words = ''] = guide.split('## The codes')
+    const named = [...words.matchAll(/`([A-Z_]+)(\*?)`/g)].map(([, name = '', all]) => all === '*' ? name : `${name}$`)
+    const ofNodes = /^(POLICY|UNSUPPORTED|ENVIRONMENT|MOUNT|DATA_PLANE|STATE|CONTAINERD|NOT_FOUND|ALREADY|FAILED|OUT_OF|RESOURCE|UNAVAILABLE)/
+    expect(ERROR_CODES.filter((code) => !ofNodes.test(code) && !named.some((name) => new RegExp(`^${name}`).test(code)))).toEqual([])
+  })
+
+  const withPython = isOnPath('python3') ? test : test.skip
+  withPython('work in Python', async () => {
+    user.write('deploy.py', `import sys\n${example('python', (await gatewayOver(IMAGE)).url)}
+PROGRAM = ${JSON.stringify(join(user.folder, 'node_modules/ipfs-snapshotter/scripts/ipfs-snapshotter'))}
+print(json.dumps([accept_image(text) for text in json.loads(sys.argv[1])]))`)
+    const { code, stdout, stderr } = await execute('python3', [join(user.folder, 'deploy.py'), JSON.stringify(texts)])
+
+    expect([code, stderr]).toEqual([0, ''])
+    expect(JSON.parse(stdout)).toEqual([accepted, { code: 'ROOT_NOT_FOUND' }, { code: 'REF_INVALID' }, { code: 'DIGEST_MISMATCH' }])
   })
 })
 
