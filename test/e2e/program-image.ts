@@ -115,8 +115,14 @@ int main(int count, char** words) {
 
 export type Files = Readonly<Record<string, Uint8Array | string>>
 
+export interface ImageChoice {
+  readonly architecture?: string
+  /** What a container does that is told nothing else; default: it waits. */
+  readonly command?: readonly string[]
+}
+
 /** `layers` in order above a base layer with the program at /bin/e2e and the directories that runc mounts on. */
-export function programImage (folder: string, layers: readonly Files[], options: { readonly architecture?: string } = {}): ProgramImage {
+export function programImage (folder: string, layers: readonly Files[], options: ImageChoice = {}): ProgramImage {
   const layout = join(folder, 'layout')
   mkdirSync(join(layout, 'blobs/sha256'), { recursive: true })
   const base = join(folder, 'layer-base')
@@ -134,7 +140,7 @@ export function programImage (folder: string, layers: readonly Files[], options:
   })]
   const tars = directories.map((directory) =>
     execFileSync('tar', ['--sort=name', '--mtime=@0', '--numeric-owner', '--owner=0', '--group=0', '-C', directory, '-cf', '-', '.'], { maxBuffer: 1 << 30 }))
-  writeDocuments(layout, tars, options.architecture ?? (process.arch === 'arm64' ? 'arm64' : 'amd64'))
+  writeDocuments(layout, tars, options)
   return { layout, program: join(base, 'bin/e2e'), hashes, expected: (paths) => Object.fromEntries(paths.map((path) => [path, hashes.get(path) ?? 'no such file'])) }
 }
 
@@ -151,7 +157,8 @@ export function hashLines (printed: string): Record<string, string> {
   }))
 }
 
-function writeDocuments (layout: string, tars: readonly Buffer[], architecture: string): void {
+function writeDocuments (layout: string, tars: readonly Buffer[], choice: ImageChoice): void {
+  const { architecture = process.arch === 'arm64' ? 'arm64' : 'amd64', command = ['/bin/e2e', 'pause'] } = choice
   const store = (mediaType: string, bytes: Uint8Array): { mediaType: string, digest: string, size: number } => {
     const digest = sha256(bytes)
     writeFileSync(join(layout, 'blobs/sha256', digest.slice(7)), bytes)
@@ -161,7 +168,7 @@ function writeDocuments (layout: string, tars: readonly Buffer[], architecture: 
     store(mediaType, Buffer.from(JSON.stringify(document)))
   const layers = tars.map((tar) => store('application/vnd.oci.image.layer.v1.tar+gzip', gzipSync(tar, { level: 1 })))
   const config = json('application/vnd.oci.image.config.v1+json', {
-    architecture, os: 'linux', config: { Env: ['PATH=/bin'], Cmd: ['/bin/e2e', 'pause'] }, rootfs: { type: 'layers', diff_ids: tars.map(sha256) }
+    architecture, os: 'linux', config: { Env: ['PATH=/bin'], Cmd: command }, rootfs: { type: 'layers', diff_ids: tars.map(sha256) }
   })
   const manifest = json('application/vnd.oci.image.manifest.v1+json', {
     schemaVersion: 2, mediaType: 'application/vnd.oci.image.manifest.v1+json', config, layers

@@ -15,7 +15,8 @@ export class InstalledPackage {
     const user = new InstalledPackage()
     const at = join(user.folder, 'node_modules', 'ipfs-snapshotter')
     mkdirSync(at, { recursive: true })
-    execFileSync('npm', ['pack', '--ignore-scripts=false', '--silent', '--pack-destination', user.folder], { cwd: CLONE, stdio: ['ignore', 'ignore', 'inherit'] })
+    const pack = ['pack', '--ignore-scripts=false', '--silent', '--pack-destination', user.folder]
+    execFileSync('npm', pack, { cwd: CLONE, stdio: ['ignore', 'ignore', 'inherit'] })
     const [archive = ''] = readdirSync(user.folder).filter((name) => name.endsWith('.tgz'))
     execFileSync('tar', ['-xzf', join(user.folder, archive), '-C', at, '--strip-components=1'])
     const { dependencies } = JSON.parse(readFileSync(join(at, 'package.json'), 'utf8')) as { dependencies: Record<string, string> }
@@ -48,7 +49,8 @@ export class InstalledPackage {
   /** What a TypeScript user sees who checks libraries, too, and has no types of Node. */
   async typeErrors (name: string): Promise<string> {
     const tsc = join(CLONE, 'node_modules', 'typescript', 'bin', 'tsc')
-    const { stdout, stderr } = await execute(process.execPath, [tsc, '--ignoreConfig', '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024', join(this.folder, name)])
+    const options = ['--ignoreConfig', '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024']
+    const { stdout, stderr } = await execute(process.execPath, [tsc, ...options, join(this.folder, name)])
     return stdout + stderr
   }
 
