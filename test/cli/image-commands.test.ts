@@ -189,6 +189,16 @@ describe('inspect says in one line on stderr', () => {
       `${GZIP_CID}@${ESTARGZ_MANIFEST}`, '--car', GZIP)
   })
 
+  test('that the digest is another, with --json too', async () => {
+    await fails(/^DIGEST_MISMATCH: /, `${GZIP_CID}@${ESTARGZ_MANIFEST}`, '--car', GZIP, '--json')
+  })
+
+  test('that the gateway which it names may not be asked', async () => {
+    const gateway = await gatewayOver(GZIP)
+    await fails(/^CONFIG_INVALID: there is no source/, `${gateway.url}/ipfs/${GZIP_CID}`, '--ignore-named-gateway', '--json')
+    expect(gateway.requests).toEqual([])
+  })
+
   test('that there is no source', async () => {
     await fails(/^CONFIG_INVALID: there is no source to fetch from; add --gateway URL, --car FILE or a \[\[source\]\] to the config/,
       GZIP_CID)
@@ -199,7 +209,7 @@ describe('inspect says in one line on stderr', () => {
   })
 })
 
-test.each<string[]>([['inspect'], ['verify'], ['inspect', GZIP_CID, '--nonsense'], ['verify', GZIP_CID, 'another']])(
+test.each<string[]>([['inspect'], ['verify'], ['inspect', GZIP_CID, '--json', '--nonsense'], ['verify', GZIP_CID, 'another']])(
   '%s %s %s says how it is called, with exit code 2',
   async (...args) => {
     const { code, stdout, stderr } = await run(...args)
