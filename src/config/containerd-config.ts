@@ -26,6 +26,7 @@ export interface ContainerdPatch extends Edited {
 
 const CONTENT = 'io.containerd.content.v1.content'
 const CONTENT_NAME = 'ipfs-content'
+const DOCKER_HOSTS = '/etc/docker/certs.d'
 const TRANSFER = ['plugins', 'io.containerd.transfer.v1.local']
 const BUILT_IN = ['overlayfs', 'native', 'btrfs', 'zfs', 'devmapper', 'blockfile', 'erofs', 'aufs', CONTENT_NAME]
 
@@ -123,6 +124,8 @@ function criEdits (data: Data, wish: ContainerdWish, fileVersion: number): Edit[
   const isHeard = fileVersion === 2 && (major < 2 || valueAt(data, [...before, 'containerd', 'runtimes']) !== undefined)
   const snapshotters = isHeard ? [...before, 'containerd'] : since
   const registry = [...fileVersion === 2 ? before : since, 'registry']
+  const isBefore21 = major < 2 || (major === 2 && minor < 1)
+  const isTransfer = !isBefore21 && valueAt(data, [...since, 'use_local_image_pull']) !== true
   for (const inline of ['mirrors', 'configs']) {
     const value = valueAt(data, [...registry, inline])
     if (typeof value === 'object' && value !== null && Object.keys(value).length > 0) {
@@ -133,8 +136,11 @@ function criEdits (data: Data, wish: ContainerdWish, fileVersion: number): Edit[
   return [
     ...set(data, wish, snapshotters, 'snapshotter', wish.names[0] ?? '', ['', 'overlayfs']),
     // From 2.1 on CRI pulls through the transfer service, and by itself again when this is false.
-    ...major < 2 || (major === 2 && minor < 1) ? set(data, wish, snapshotters, 'disable_snapshot_annotations', false, [true]) : [],
-    ...hostsEdits(data, wish, registry, major < 2 ? wish.hostsDir : [...new Set([wish.hostsDir, '/etc/docker/certs.d'])].join(':'))
+    ...isBefore21 ? set(data, wish, snapshotters, 'disable_snapshot_annotations', false, [true]) : [],
+    ...isTransfer
+      // It takes the list that is containerd's own default for the name of one folder (core/transfer/registry WithHostDir).
+      ? set(data, wish, registry, 'config_path', wish.hostsDir, ['', [wish.hostsDir, DOCKER_HOSTS].join(':')])
+      : hostsEdits(data, wish, registry, major < 2 ? wish.hostsDir : [...new Set([wish.hostsDir, DOCKER_HOSTS])].join(':'))
   ]
 }
 

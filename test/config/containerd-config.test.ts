@@ -87,12 +87,25 @@ describe('a file that is there', () => {
     expect(meaning(patched(`version = 2\n${runtimes}`, ALL)).plugins).toHaveProperty(old, 'ipfs')
     expect(meaning(patched('version = 2\n', ALL)).plugins).toMatchObject({
       'io.containerd.cri.v1.images': { snapshotter: 'ipfs' },
-      'io.containerd.grpc.v1.cri': { registry: { config_path: '/etc/containerd/certs.d:/etc/docker/certs.d' } }
+      'io.containerd.grpc.v1.cri': { registry: { config_path: WISH.hostsDir } }
     })
     for (const version of [3, 4]) {
       const images = meaning(patched(`version = ${version}\n`, ALL)).plugins['io.containerd.cri.v1.images']
-      expect(images).toEqual({ snapshotter: 'ipfs', registry: { config_path: '/etc/containerd/certs.d:/etc/docker/certs.d' } })
+      expect(images).toEqual({ snapshotter: 'ipfs', registry: { config_path: WISH.hostsDir } })
     }
+  })
+
+  test('gets one folder of hosts for CRI from 2.1 on, which takes a list for the name of one', () => {
+    const pair = `${WISH.hostsDir}:/etc/docker/certs.d`
+    const file = (path: string, more = ''): string =>
+      `version = 3\n[plugins."io.containerd.cri.v1.images"]\n${more}[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "${path}"\n`
+    const pathIn = (text: string, minor = 4): unknown =>
+      meaning(patched(text, { ...WISH, cri: true, version: { major: 2, minor } })).plugins['io.containerd.cri.v1.images']?.['registry']
+    expect(pathIn(file(pair))).toEqual({ config_path: WISH.hostsDir })
+    expect(pathIn(file(pair), 0)).toEqual({ config_path: pair })
+    expect(pathIn('version = 3\n', 0)).toEqual({ config_path: pair })
+    expect(pathIn(file(pair, 'use_local_image_pull = true\n'))).toEqual({ config_path: pair })
+    expect(() => pathIn(file(`/mine:${WISH.hostsDir}`))).toThrow(/config_path is "\/mine:.*--force/)
   })
 
   test('of 40,000 lines is edited', () => {
