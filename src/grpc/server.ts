@@ -1,13 +1,14 @@
 // The gRPC server of snapshotter and content store on a unix socket that only its owner may open. A socket file that somebody still
 // serves is never taken away; a stale one is.
 import { Server, ServerCredentials } from '@grpc/grpc-js'
-import { chmod, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
+import { lstat, mkdir, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { sleep } from '../base/clock.ts'
 import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { GRPC_MESSAGE_BYTES_MAX, GRPC_STOP_GRACE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { bindPrivately } from '../base/private-socket.ts'
 import type { ContentStore } from '../content/content-store.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import { healthService } from './health-service.ts'
@@ -60,23 +61,18 @@ export async function requireFree (address: string): Promise<void> {
   }
 }
 
-/** Binds in a private directory and renames: at no moment can another user connect, and a stale socket is replaced at once. */
+/** A stale socket is replaced at once. @returns its inode. */
 async function bind (server: Server, address: string): Promise<number> {
-  const folder = await mkdtemp(`${address}.`)
   try {
-    const young = join(folder, 's')
-    await new Promise<void>((resolve, reject) => {
-      server.bindAsync(`unix:${young}`, ServerCredentials.createInsecure(), (error) => error === null ? resolve() : reject(error))
+    await bindPrivately(address, async (young) => {
+      await new Promise<void>((resolve, reject) => {
+        server.bindAsync(`unix:${young}`, ServerCredentials.createInsecure(), (error) => error === null ? resolve() : reject(error))
+      })
     })
-    await chmod(young, 0o600)
-    const { ino } = await lstat(young)
-    await rename(young, address)
-    return ino
+    return (await lstat(address)).ino
   } catch (cause) {
     server.forceShutdown()
     throw new SnapshotterError('ENVIRONMENT', `cannot listen on ${address}: ${messageOf(cause)}`, {}, { cause })
-  } finally {
-    await rm(folder, { recursive: true, force: true })
   }
 }
 

@@ -1,12 +1,13 @@
 // The daemon's control socket: HTTP over a unix socket that only root may open. A request's answer is JSON lines:
 // {"event": …} while it works, then one {"result": …} or {"error": {code, message}}.
-import { chmod, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import { once } from 'node:events'
 import { asCall } from '../base/call-id.ts'
 import { asSnapshotterError, SnapshotterError, systemCode } from '../base/errors.ts'
 import { CONTROL_BODY_BYTES_MAX, REFERENCE_CHARACTERS_MAX } from '../base/limits.ts'
+import { bindPrivately } from '../base/private-socket.ts'
 
 export interface ControlCall {
   readonly body: unknown
@@ -24,9 +25,10 @@ export type ControlHandlers = Readonly<Record<string, ControlHandler>>
 export async function serveControl (path: string, handlers: ControlHandlers): Promise<{ close: () => Promise<void> }> {
   await takeSocket(path)
   const server = createServer((request, response) => { void answer(handlers, request, response) })
-  server.listen(path)
-  await once(server, 'listening')
-  await chmod(path, 0o600)
+  await bindPrivately(path, async (young) => {
+    server.listen(young)
+    await once(server, 'listening')
+  })
   return { close: async () => { await closeServer(server); await rm(path, { force: true }) } }
 }
 

@@ -1,11 +1,14 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SnapshotterError } from '../../src/base/errors.ts'
 import { callControl } from '../../src/http/control-client.ts'
 import { serveControl } from '../../src/http/control-server.ts'
+import { connectAs, NOBODY } from '../suites/other-user.ts'
+
+const asRoot = process.getuid?.() === 0 ? test : test.skip
 
 let folder: string
 beforeAll(async () => { folder = await mkdtemp(join(tmpdir(), 'control-')) })
@@ -83,6 +86,17 @@ test.each([['no JSON', '{'], ['a body over the limit', '"'.padEnd(70_000, 'x')]]
   })
 
   expect(answer).toMatch(/"error":\{"code":"(INVALID_ARGUMENT|LIMIT_EXCEEDED)"/)
+})
+
+asRoot('another user cannot connect, by the mode of the socket alone, and nothing else is in its folder', async () => {
+  const place = join(folder, 'open')
+  await mkdir(place)
+  for (const open of [folder, place]) await chmod(open, 0o755)
+  const path = join(place, 's.sock')
+  await using _server = disposable(await serveControl(path, {}))
+
+  expect([connectAs(0, path), connectAs(NOBODY, path)]).toEqual(['connected', 'EACCES'])
+  expect(await readdir(place)).toEqual(['s.sock'])
 })
 
 function disposable (server: { readonly close: () => Promise<void> }): AsyncDisposable {
