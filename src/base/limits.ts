@@ -4,6 +4,9 @@ const KiB = 1024
 const MiB = 1024 * KiB
 const GiB = 1024 * MiB
 
+// Disks
+export const DISK_BLOCK_BYTES = 4_096 // what a file takes is a multiple of this
+
 // IPFS
 export const BLOCK_BYTES_MAX = 2 * MiB // trustless gateway spec: clients need not accept larger blocks
 export const IDENTITY_BYTES_MAX = 128 // Kubo's verifcid limit for identity digests
@@ -20,6 +23,22 @@ export const NODE_CACHE_BYTES = 24 * MiB // dag-pb nodes with links, in memory: 
 export const LEAF_CACHE_BYTES = 32 * MiB // leaves that two reads share, in memory
 export const FILE_READ_BYTES_MAX = 64 * MiB // one read() into memory; longer ranges are streamed
 export const STREAM_WINDOWS = 3 // ranges of RANGE_BYTES_MAX that a stream holds or fetches
+
+// Blocks that were given to this node
+export const STORE_BYTES_MAX = 20 * GiB // default of [store] max_size: the largest image
+export const STORE_LOOSE_MS = 3_600_000 // a block that no pin holds is not removed before: who puts blocks one by one pins them last
+export const UPLOAD_BYTES_MAX = 20 * GiB // of one request: the largest image as one CAR
+export const UPLOAD_BLOCKS_MAX = 262_144 // the same in Kubo's default of 256 KiB is a third of it; their names are in memory, 40 MB
+export const UPLOADS_AT_ONCE = 16 // each holds a few blocks; a client sends the layers of an image one after the other
+export const UPLOAD_SYNCS_AT_ONCE = 2 // of the four threads that all reads of files share
+export const UPLOAD_STALL_MS = 60_000 // a client that sends no byte for this long is cut off
+export const UPLOAD_LINGER_MS = 2_000 // what a refused client still sends is thrown away for this long: it hears why before it is cut off
+export const UPLOAD_NAMES_MAX = 65_536 // files and folders of one request; as DIRECTORY_ENTRIES_MAX
+export const PINS_MAX = 65_536 // an image that nerdctl pushes has a dozen
+export const MULTIPART_HEAD_BYTES_MAX = 16 * KiB // headers of one part: a name and a type
+export const CHUNKER_BYTES_MAX = 2 * MiB - 256 // Kubo's largest for size-N
+export const FILE_LEAF_BYTES = 256 * KiB // of a file that is added, in Kubo's default
+export const FILE_LINKS = 174 // of a node of such a file
 
 // OCI
 export const REFERENCE_CHARACTERS_MAX = 1_024 // the longest sensible one, host and digest included, has about 400
@@ -112,7 +131,7 @@ export const GRPC_MESSAGE_BYTES_MAX = 16 * MiB // containerd's own limit (defaul
 export const CONTROL_CALL_DEADLINE_MS = 60_000 // status, exit: twice what the data plane may take to answer the daemon
 export const REGISTRY_BOOKING_MS = 60_000 // a client that read a manifest prepares its layers within this
 export const REGISTRY_IMAGES_MAX = 256 // whose digests are remembered: a pull of gigabytes outlives its booking
-export const KUBO_PATH_CHARS_MAX = 4 * KiB // of a CID and names below it
+export const KUBO_PATH_CHARS_MAX = 4 * KiB // of a CID and names below it, or of sixty CIDs
 export const KUBO_DESCRIPTOR_BYTES_MAX = 64 * KiB // a JSON descriptor that is an image's root; longer files are files
 export const KUBO_OFFSET_MAX = Number.MAX_SAFE_INTEGER // of a byte in a file
 export const HTTP_REQUEST_MS_MAX = 10_000 // of one request for metrics or health to arrive
@@ -236,7 +255,6 @@ export const STOP_ROUNDS_MS: readonly number[] = [0, 500, 2_000] // a container 
 export const STOP_DEADLINE_MS = 5_000 // a failed read waits for the end of its container no longer than this
 export const CACHE_EVICT_SHARE = 0.02 // of the quota, freed at once: an eviction looks at every chunk
 export const CACHE_EVICTIONS_PER_CALL = 4_096 // chunks in one frame: the worker has other things to do
-export const CACHE_BLOCK_BYTES = 4_096 // what a file takes on the disk is a multiple of this
 export const CACHE_LOOK_MS = 10_000 // between looks at the disk when nothing is supplied
 export const CACHE_YOUNG_MS = 120_000 // data of a layer that is not served may be about to be
 export const HAND_OVER_DEADLINE_MS = 300_000 // of a layer's removal: what others need of it moves first, 10 GiB at 35 MiB/s

@@ -5,7 +5,7 @@ import { renameSync } from 'node:fs'
 import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf, systemCode } from '../base/errors.ts'
-import { CACHE_BLOCK_BYTES, CACHE_EVICT_SHARE, CACHE_EVICTIONS_PER_CALL, CACHE_LOOK_MS, CACHE_YOUNG_MS } from '../base/limits.ts'
+import { CACHE_EVICT_SHARE, CACHE_EVICTIONS_PER_CALL, CACHE_LOOK_MS, CACHE_YOUNG_MS, DISK_BLOCK_BYTES } from '../base/limits.ts'
 import { type Clock, sleep, systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Semaphore } from '../base/semaphore.ts'
@@ -179,7 +179,7 @@ export class CacheQuota {
       if (freed >= bytes || count >= CACHE_EVICTIONS_PER_CALL) break
       if (marks[chunk] !== PRESENT || (stamps[chunk] ?? 0) > oldest) continue
       marks[chunk] = 0
-      freed += Math.ceil((chunks[chunk]?.size ?? 0) / CACHE_BLOCK_BYTES) * CACHE_BLOCK_BYTES
+      freed += Math.ceil((chunks[chunk]?.size ?? 0) / DISK_BLOCK_BYTES) * DISK_BLOCK_BYTES
       count++
       const last = runs.at(-1)
       if (last !== undefined && last.first + last.count === chunk) last.count++

@@ -4,6 +4,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { asWriteFailure, syncFolder } from '../base/disk.ts'
 import { SnapshotterError, systemCode } from '../base/errors.ts'
 
 const KEY_BYTES = 32
@@ -62,18 +63,7 @@ export async function writeDurably (path: string, bytes: Uint8Array): Promise<vo
     await rename(temporary, path)
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {})
-    const code = systemCode(error) ?? ''
-    if (!['ENOSPC', 'EDQUOT', 'EROFS'].includes(code)) throw error
-    throw new SnapshotterError('RESOURCE_EXHAUSTED', `${path} cannot be written (${code})`, {}, { cause: error })
+    throw asWriteFailure(path, error)
   }
   await syncFolder(dirname(path))
-}
-
-export async function syncFolder (path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
 }

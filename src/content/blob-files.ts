@@ -3,9 +3,9 @@
 // over the whole file that matched the blob's own digest.
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { syncFolder } from '../base/disk.ts'
 import { SnapshotterError, systemCode } from '../base/errors.ts'
 import { CONTENT_PIECE_BYTES, PIECE_TABLES_BYTES_MAX } from '../base/limits.ts'
-import { syncFolder } from '../cache/seal.ts'
 import { type Digest, digestBytes, digestFromBytes, isDigest } from '../verify/digest.ts'
 import { type VerifiedBytes, verifiedPart, verifyDigest } from '../verify/verified-bytes.ts'
 import { PieceHasher } from './piece-hasher.ts'

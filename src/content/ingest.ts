@@ -1,7 +1,8 @@
 // A blob that is being written, by one writer at a time: bytes are appended, counted and hashed; what was written stays
 // for a later try when the writer leaves. The digest so far is that of the bytes as they came.
 import { type FileHandle, open } from 'node:fs/promises'
-import { SnapshotterError, systemCode } from '../base/errors.ts'
+import { asWriteFailure } from '../base/disk.ts'
+import { SnapshotterError } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Digest } from '../verify/digest.ts'
 import type { IngestStatus } from './blob.ts'
@@ -108,9 +109,7 @@ export class Ingest {
 }
 
 function full (ref: string, cause: unknown): unknown {
-  const code = systemCode(cause) ?? ''
-  if (!['ENOSPC', 'EDQUOT', 'EROFS', 'EFBIG'].includes(code)) return cause
-  return new SnapshotterError('RESOURCE_EXHAUSTED', `ingest ${quote(ref)} cannot be written (${code})`, {}, { cause })
+  return asWriteFailure(`ingest ${quote(ref)}`, cause)
 }
 
 export function quote (ref: string): string {

@@ -1,6 +1,6 @@
 // Ties the cache's quota to who fills it: what the data plane is supplied with, and passes over plain layers.
 import { join } from 'node:path'
-import { CACHE_BLOCK_BYTES } from '../base/limits.ts'
+import { DISK_BLOCK_BYTES } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { CacheQuota, type ServedCache } from '../cache/quota.ts'
 import type { Config } from '../config/load.ts'
@@ -29,7 +29,7 @@ export class CacheRoom {
   async admit (name: string, first: number, count: number): Promise<() => void> {
     const cache = this.#served().find((one) => one.name === name)
     if (cache === undefined) return () => {}
-    let bytes = CACHE_BLOCK_BYTES
+    let bytes = DISK_BLOCK_BYTES
     for (let chunk = first; chunk < first + count; chunk++) bytes += cache.chunks[chunk]?.size ?? 0
     const settled = await this.quota.admit(bytes).catch(() => null) // a disk that cannot be looked at must not fail a read
     this.quota.supplied(cache.folder, { first, count }, cache.chunks.length)

@@ -36,6 +36,11 @@ export function nodeCid (bytes: Uint8Array): CID {
   return cidOf(CODE_DAG_PB, bytes)
 }
 
+/** The same node under a CID of version 0. */
+export function nodeCidV0 (bytes: Uint8Array): CID {
+  return CID.createV0({ ...nodeCid(bytes).multihash, code: CODE_SHA2_256 })
+}
+
 /** Unsigned LEB128, for numbers up to 2^53. */
 export function varint (value: number): Buffer {
   const bytes: number[] = []

@@ -3,8 +3,13 @@
 import type { CID } from 'multiformats/cid'
 import { UNIXFS_DIRECTORY_BYTES } from '../base/limits.ts'
 import { murmur3x64 } from '../ipfs/murmur3.ts'
-import type { CarFile } from './car-writer.ts'
 import { encodeNode, type Link, nodeCid } from './dag-pb.ts'
+
+/** Where its blocks go, and which CID a node has: version 1 unless it says otherwise. */
+export interface NodeSink {
+  readonly put: (cid: CID, bytes: Uint8Array) => Promise<unknown>
+  readonly nodeCid?: (bytes: Uint8Array) => CID
+}
 
 export interface Directory {
   readonly cid: CID
@@ -17,16 +22,16 @@ const PREFIX_DIGITS = 2
 const HASH_MURMUR3 = 0x22
 
 /** Writes its blocks; `entries` in any order. */
-export async function writeDirectory (car: Pick<CarFile, 'put'>, entries: readonly Link[]): Promise<Directory> {
+export async function writeDirectory (sink: NodeSink, entries: readonly Link[]): Promise<Directory> {
   const bytes = encodeNode([...entries].sort(byName), { type: 'directory' })
-  if (bytes.byteLength <= UNIXFS_DIRECTORY_BYTES) return await writeNode(car, bytes, entries)
-  return await writeShard(car, entries.map((link) => ({ link, hash: murmur3x64(Buffer.from(link.name)) })), 0)
+  if (bytes.byteLength <= UNIXFS_DIRECTORY_BYTES) return await writeNode(sink, bytes, entries)
+  return await writeShard(sink, entries.map((link) => ({ link, hash: murmur3x64(Buffer.from(link.name)) })), 0)
 }
 
 interface Hashed { readonly link: Link, readonly hash: Uint8Array }
 
 /** One level of the trie: slot = the hash's byte at `depth`; a slot with several names is a shard of its own. */
-async function writeShard (car: Pick<CarFile, 'put'>, entries: readonly Hashed[], depth: number): Promise<Directory> {
+async function writeShard (sink: NodeSink, entries: readonly Hashed[], depth: number): Promise<Directory> {
   const slots = new Map<number, Hashed[]>()
   for (const entry of entries) {
     const slot = entry.hash[depth] ?? 0
@@ -37,10 +42,10 @@ async function writeShard (car: Pick<CarFile, 'put'>, entries: readonly Hashed[]
     const prefix = slot.toString(16).toUpperCase().padStart(PREFIX_DIGITS, '0')
     const [only] = members
     if (only !== undefined && members.length === 1) links.push({ ...only.link, name: prefix + only.link.name })
-    else links.push({ name: prefix, ...await writeShard(car, members, depth + 1) })
+    else links.push({ name: prefix, ...await writeShard(sink, members, depth + 1) })
   }
   const bytes = encodeNode(links, { type: 'shard', data: bitfield([...slots.keys()]), hashType: HASH_MURMUR3, fanout: FANOUT })
-  return await writeNode(car, bytes, links)
+  return await writeNode(sink, bytes, links)
 }
 
 /** Big-endian number with bit i set for slot i, leading zero bytes left out. */
@@ -53,9 +58,9 @@ function bitfield (slots: readonly number[]): Buffer {
   return bits.subarray(bits.findIndex((byte) => byte !== 0))
 }
 
-async function writeNode (car: Pick<CarFile, 'put'>, bytes: Buffer, links: readonly Link[]): Promise<Directory> {
-  const cid = nodeCid(bytes)
-  await car.put(cid, bytes)
+async function writeNode (sink: NodeSink, bytes: Buffer, links: readonly Link[]): Promise<Directory> {
+  const cid = (sink.nodeCid ?? nodeCid)(bytes)
+  await sink.put(cid, bytes)
   return { cid, tsize: links.reduce((sum, { tsize }) => sum + tsize, bytes.byteLength) }
 }
 
