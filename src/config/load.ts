@@ -41,6 +41,10 @@ export interface Config {
   readonly registryAddress: string | null
   /** Where Kubo's RPC is spoken, for clients that know nothing else; null: nowhere. */
   readonly ipfsApi: IpfsApiSettings | null
+  /** Of the blocks that clients gave to this node, on the disk. */
+  readonly storeMaxBytes: number
+  /** HOST:PORT where those blocks are offered to other machines; null: nowhere. */
+  readonly gatewayAddress: string | null
   readonly sources: readonly SourceSettings[]
 }
 
@@ -123,6 +127,8 @@ function settle (file: ConfigFile): Config {
     ipfsApi: file.ipfs_api.address === undefined
       ? null
       : { address: file.ipfs_api.address, folder: file.ipfs_api.folder ?? join(file.state, 'ipfs'), namespace: file.ipfs_api.namespace },
+    storeMaxBytes: file.store.max_size,
+    gatewayAddress: file.gateway.address ?? null,
     sources: file.source.map((source) => source.type === 'car'
       ? source
       : {

@@ -2,7 +2,7 @@
 import { isAbsolute } from 'node:path'
 import { z } from 'zod'
 import { messageOf } from '../base/errors.ts'
-import { BACKGROUND_BYTES_PER_SECOND, GATEWAY_TIMEOUT_MS, PROOF_AFTER_MS, PROOF_BYTES_PER_SECOND, READ_DEADLINE_MS } from '../base/limits.ts'
+import { BACKGROUND_BYTES_PER_SECOND, GATEWAY_TIMEOUT_MS, PROOF_AFTER_MS, PROOF_BYTES_PER_SECOND, READ_DEADLINE_MS, STORE_BYTES_MAX } from '../base/limits.ts'
 import { parseDuration, parseRate, parseSize } from './units.ts'
 
 const path = z.string().refine(isAbsolute, 'must be an absolute path')
@@ -14,8 +14,14 @@ const rate = z.string().transform((text, context) => converted(() => parseRate(t
 /** Metrics name images and gateways, and images may be private: nobody but this machine may ask. */
 const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost):(\d{1,5})$/
 
+const ANYWHERE = /^(?:\[[0-9a-fA-F:.]+\]|[^\s:[\]/]+):(\d{1,5})$/
+
 const listen = z.string()
   .refine((text) => Number(LOOPBACK.exec(text)?.[1] ?? Infinity) <= 65_535, 'must be a loopback address with a port, like "127.0.0.1:9437"')
+
+/** A gateway is for other machines, and what it offers is public. */
+const listenAnywhere = z.string()
+  .refine((text) => Number(ANYWHERE.exec(text)?.[1] ?? Infinity) <= 65_535, 'must be an address with a port, like "0.0.0.0:8080"')
 
 const source = z.discriminatedUnion('type', [
   z.strictObject({
@@ -59,6 +65,8 @@ export const configSchema = z.strictObject({
     folder: path.optional(),
     namespace: z.string().regex(/^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/, 'must be a namespace of containerd, like "default"').default('default')
   }).prefault({}),
+  store: z.strictObject({ max_size: size.default(STORE_BYTES_MAX) }).prefault({}),
+  gateway: z.strictObject({ address: listenAnywhere.optional() }).prefault({}),
   source: z.array(source).default([])
 })
 

@@ -12,9 +12,7 @@ import type { Config } from '../config/load.ts'
 import { LayerThreads } from '../erofs/layer-threads.ts'
 import { requireFree, serveContainerd } from '../grpc/server.ts'
 import { type ControlHandler, serveControl } from '../http/control-server.ts'
-import { parseListen } from '../http/gateway-listen.ts'
-import { serveKuboRpc } from '../http/kubo-rpc.ts'
-import { serveRegistry } from '../http/registry.ts'
+import type { GivenBlocks } from '../ipfs/given-blocks.ts'
 import { DataPlane } from '../mount/data-plane.ts'
 import { EarlyFetch } from '../mount/early-fetch.ts'
 import { erofsDriver, erofsLoopDriver } from '../mount/erofs-drivers.ts'
@@ -26,15 +24,14 @@ import { chooseDriver } from '../mount/self-test.ts'
 import { SelfTestFiles } from '../mount/self-test-files.ts'
 import { Supplier } from '../mount/supply.ts'
 import { Snapshotters } from '../snapshots/snapshotters.ts'
-import { writeApiFile } from './api-file.ts'
 import { BackgroundFetch } from './background-fetch.ts'
 import { CacheRoom } from './cache-room.ts'
 import { debugHandler } from './debug.ts'
 import { requireShifting } from './id-shifting.ts'
 import { ImageBook } from './image-book.ts'
-import { KuboImages } from './kubo-reads.ts'
 import { lazyLayers } from './lazy-layers.ts'
 import { LivingLayers } from './living-layers.ts'
+import { offerAll, openGiven } from './offers.ts'
 import { Operator } from './operator.ts'
 import { ownFolders } from './own-folders.ts'
 import { PromisedContent } from './promised-content.ts'
@@ -74,8 +71,7 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     await store.open()
     signal?.throwIfAborted()
     operator.stage = 'mounting the layers of the last run'
-    const sources = new Sources(config.sources, log)
-    undo.defer(async () => { await sources.close() })
+    const { given, sources } = await openSources({ config, log, undo })
     // Before fetches are cut off: reads that wait for them wait for the next daemon, and hear of no failure.
     undo.defer(async () => { await dataPlane.close() })
     const opener = new LivingLayers(new LayerOpener({ store, log, room: async (bytes) => await room.quota.admit(bytes), indexToc: threads.index }))
@@ -100,7 +96,8 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     undo.defer(async () => { await content.close() })
     const expectReads = (): void => { trust.pace.expect(); background.expect() }
     await serveClients({ config, log, undo, operator, handlers }, snapshotters, content)
-    await offerImages({ config, log, undo }, sources, new RegistryImages({ sources, content, claims, mounts, early, expectReads, log }))
+    const images = new RegistryImages({ sources, content, claims, mounts, early, expectReads, log })
+    await offerAll({ config, log, undo }, { sources, images, given })
     const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, sources, snapshotters, background, guardianRestarts }
     Object.assign(handlers, {
       '/pull': pullHandler({ ...parts, claims, content, early, expectReads, log }),
@@ -130,29 +127,12 @@ async function serveClients ({ config, log, undo, operator }: Places, snapshotte
   undo.defer(async () => { await grpc.stop() })
 }
 
-type Offering = Pick<Places, 'config' | 'log' | 'undo'>
-
-/** What clients that know only registries, or only a Kubo, call. */
-async function offerImages (offering: Offering, sources: Sources, images: RegistryImages): Promise<void> {
-  offering.undo.defer(() => { images.close() })
-  await offerRegistry(offering, images)
-  await offerIpfsApi(offering, sources, images)
-}
-
-async function offerRegistry ({ config, log, undo }: Offering, images: RegistryImages): Promise<void> {
-  if (config.registryAddress === null) return
-  const registry = await serveRegistry(parseListen(config.registryAddress), images.find, log)
-  undo.defer(async () => { await registry.close() })
-}
-
-async function offerIpfsApi ({ config, log, undo }: Offering, sources: Sources, images: RegistryImages): Promise<void> {
-  const { ipfsApi: api, containerdAddress } = config
-  if (api === null) return
-  const reads = new KuboImages({ api, containerdAddress, sources, images, log })
-  undo.defer(() => { reads.close() })
-  const rpc = await serveKuboRpc(parseListen(api.address), reads, log)
-  undo.defer(async () => { await rpc.close() })
-  undo.defer(await writeApiFile(api.folder, rpc.multiaddr))
+/** Blocks that were given to this node come before all sources. */
+async function openSources ({ config, log, undo }: Pick<Places, 'config' | 'log' | 'undo'>): Promise<{ given: GivenBlocks | null, sources: Sources }> {
+  const given = await openGiven(config, log)
+  const sources = new Sources(config.sources, log, given?.blocks)
+  undo.defer(async () => { await sources.close() })
+  return { given, sources }
 }
 
 interface Places {

@@ -3,19 +3,23 @@
 import type { Log } from '../base/log.ts'
 import { GATEWAY_TIMEOUT_MS } from '../base/limits.ts'
 import type { SourceSettings } from '../config/load.ts'
-import { createBlockService } from '../ipfs/block-service.ts'
+import { createBlockService, OWN_STORE } from '../ipfs/block-service.ts'
+import type { BlockStoreReadonly } from '../ipfs/block-store.ts'
 import type { BlockService, ServiceActivity } from '../ipfs/blocks.ts'
 import { addActivity, emptyActivity, type SourceActivity } from '../ipfs/source-traffic.ts'
 
 export class Sources {
   readonly #settings: readonly SourceSettings[]
   readonly #log: Log
+  readonly #own: BlockStoreReadonly | undefined
   readonly #services = new Map<string, BlockService>()
   readonly #named = new Map<BlockService, readonly string[]>()
 
-  constructor (settings: readonly SourceSettings[], log: Log) {
+  /** `own`: blocks on this node, which come before all sources. */
+  constructor (settings: readonly SourceSettings[], log: Log, own?: BlockStoreReadonly) {
     this.#settings = settings
     this.#log = log
+    this.#own = own
   }
 
   get configured (): BlockService {
@@ -50,7 +54,8 @@ export class Sources {
 
   /** Figures by name; sources that only references and pulls named are one, so that nobody can make many of them. */
   activity (): { readonly sources: ReadonlyArray<{ readonly name: string } & SourceActivity>, readonly gate: ServiceActivity['gate'] } {
-    const named = new Map(this.#settings.map((source) => [source.type === 'car' ? source.path : new URL(source.url).host, emptyActivity()]))
+    const names = this.#settings.map((source) => source.type === 'car' ? source.path : new URL(source.url).host)
+    const named = new Map([...this.#own === undefined ? [] : [OWN_STORE], ...names].map((name) => [name, emptyActivity()]))
     const all = this.all().map((service) => service.activity())
     for (const { name, ...activity } of all.flatMap(({ sources }) => sources)) {
       const label = named.has(name) ? name : 'reference'
@@ -72,7 +77,7 @@ export class Sources {
     const key = JSON.stringify(settings)
     const known = this.#services.get(key)
     if (known !== undefined) return known
-    const service = createBlockService({ sources: settings, log: this.#log })
+    const service = createBlockService({ sources: settings, own: this.#own, log: this.#log })
     this.#services.set(key, service)
     return service
   }

@@ -56,7 +56,7 @@ export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quot
         sharedBytes: total(({ sharedBytes }) => sharedBytes),
         readBytes: total(({ readBytes }) => readBytes),
         // As they came, TOCs and documents included; `fetchedBytes` is what the worker was given of each blob, twice if it asked twice.
-        networkBytes: gateways.reduce((sum, { type, bytes }) => type === 'car' ? sum : sum + bytes, 0)
+        networkBytes: gateways.reduce((sum, { type, bytes }) => type === 'car' || type === 'store' ? sum : sum + bytes, 0)
       },
       /** On the disk, by what it says; evicted since the start. */
       cache: { bytes: quota.bytes, maxBytes: config.cacheMaxBytes, evictedChunks: quota.evictedChunks },

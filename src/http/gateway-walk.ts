@@ -128,7 +128,7 @@ function * fileBelow (file: FileNode, span: ByteSpan | null, ranged: boolean): G
 /** A set of CIDs in two bits a block: the same bytes linked as raw and as a node are two blocks of a CAR. */
 class Marks {
   readonly #store: BlockStoreReadonly
-  readonly #bits: Uint8Array
+  #bits: Uint8Array
 
   constructor (store: BlockStoreReadonly) {
     this.#store = store
@@ -144,9 +144,18 @@ class Marks {
   add (cid: CID): boolean {
     const bit = this.#bitOf(cid)
     if (bit === null) return true
+    this.#growTo(bit >>> 3)
     const byte = this.#bits[bit >>> 3] ?? 0
     this.#bits[bit >>> 3] = byte | (1 << (bit & 7))
     return (byte & (1 << (bit & 7))) === 0
+  }
+
+  /** A store that others write has more blocks at the end of a walk than at its beginning. */
+  #growTo (place: number): void {
+    if (place < this.#bits.byteLength) return
+    const more = new Uint8Array(Math.max(2 * this.#bits.byteLength, place + 1))
+    more.set(this.#bits)
+    this.#bits = more
   }
 
   #bitOf (cid: CID): number | null {

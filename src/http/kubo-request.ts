@@ -39,12 +39,27 @@ export function readKuboPath ({ command, query }: KuboRequest): KuboPath {
   if (text === undefined || args.length > 1) {
     throw new SnapshotterError('INVALID_ARGUMENT', `${command}: ${args.length} arguments; this daemon takes one "arg", a CID or /ipfs/CID`)
   }
+  return readArg(command, text)
+}
+
+function readArg (command: string, text: string): KuboPath {
   const shown = JSON.stringify(text.slice(0, 120))
   if (/^(?:\/ipns\/|ipns:)/.test(text)) throw new SnapshotterError('REF_MUTABLE', `${command} ${shown}: names change; use /ipfs/CID`)
   const [cid = '', ...names] = text.replace(/^(?:\/ipfs\/|ipfs:\/\/)/, '').replace(/\/$/, '').split('/')
   const wrong = names.find((name) => name === '' || name === '.' || name === '..' || name.includes('\0'))
   if (wrong !== undefined) throw new SnapshotterError('REF_INVALID', `${command} ${shown}: ${JSON.stringify(wrong)} is no name in a directory`)
   return { cid: parseCid(cid), names }
+}
+
+/** All `arg`s, which name no path below a CID. @throws INVALID_ARGUMENT, REF_INVALID, REF_MUTABLE, CID_UNSUPPORTED. */
+export function readKuboCids ({ command, query }: KuboRequest): CID[] {
+  const args = query.getAll('arg')
+  if (args.length === 0) throw new SnapshotterError('INVALID_ARGUMENT', `${command}: no "arg" that names a CID`)
+  return args.map((arg) => {
+    const { cid, names } = readArg(command, arg)
+    if (names.length > 0) throw new SnapshotterError('INVALID_ARGUMENT', `${command}: ${JSON.stringify(arg.slice(0, 120))} is a path; name its CID`)
+    return cid
+  })
 }
 
 /** Bytes [offset, offset + length), to the end without a length. @throws INVALID_ARGUMENT. */

@@ -1,27 +1,23 @@
 // The Kubo-RPC shim: as much of Kubo's RPC as clients of images use (nerdctl, kubo-rpc-client), for machines without Kubo.
-// Reading only; what is sent is verified against the CID that was asked for. What Kubo would write is refused, not pretended.
+// What is sent is verified against the CID that was asked for. What we do not do is refused, not pretended.
 import { generateKeyPairSync } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { arch } from 'node:os'
 import type { CID } from 'multiformats/cid'
 import { base58btc } from 'multiformats/bases/base58'
 import { asCall } from '../base/call-id.ts'
 import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
-import { HTTP_REQUEST_MS_MAX } from '../base/limits.ts'
+import { HTTP_REQUEST_MS_MAX, UPLOAD_STALL_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { CODE_RAW } from '../verify/cid.ts'
 import { type ListenAddress, listen } from './gateway-listen.ts'
+import { type KuboFile, sendBytes, sendJson } from './kubo-answers.ts'
 import { type KuboPath, type KuboRequest, readKuboPath, readKuboRange, readKuboRequest } from './kubo-request.ts'
 import { refuseKubo } from './kubo-problem.ts'
+import { type KuboWrites, PINNING, UPLOADS } from './kubo-writes.ts'
 import { whyStranger } from './loopback.ts'
-
-export interface KuboFile {
-  readonly size: number
-  /** Bytes of it, in pieces; only ranges within it are asked for. */
-  readonly read: (offset: number, length: number) => AsyncIterable<Uint8Array>
-}
+import { boundaryOf, type Part, readParts } from './multipart.ts'
 
 export interface KuboStat {
   readonly cid: CID
@@ -44,20 +40,28 @@ export interface KuboRpc {
   readonly close: () => Promise<void>
 }
 
-interface Call { readonly request: KuboRequest, readonly response: ServerResponse, readonly reads: KuboReads, readonly signal: AbortSignal }
+interface Call {
+  readonly request: KuboRequest
+  readonly response: ServerResponse
+  readonly reads: KuboReads
+  readonly writes: KuboWrites
+  readonly signal: AbortSignal
+  readonly parts: () => AsyncIterable<Part>
+}
 
 /** @throws ENVIRONMENT when the address cannot be had. */
-export async function serveKuboRpc (address: ListenAddress, reads: KuboReads, log: Log): Promise<KuboRpc> {
-  const server = createServer({ requestTimeout: HTTP_REQUEST_MS_MAX, headersTimeout: HTTP_REQUEST_MS_MAX, maxHeaderSize: 16_384 }, (request, response) => {
+export async function serveKuboRpc (address: ListenAddress, commands: { readonly reads: KuboReads, readonly writes: KuboWrites }, log: Log): Promise<KuboRpc> {
+  // The head of a request arrives within a time, its body as long as it moves.
+  const server: Server = createServer({ requestTimeout: 0, headersTimeout: HTTP_REQUEST_MS_MAX, maxHeaderSize: 16_384 }, (request, response) => {
     const gone = new AbortController()
     response.once('close', () => { gone.abort(new SnapshotterError('CANCELLED', 'the client left')) })
     asCall('kubo', `${request.method ?? ''} ${(request.url ?? '').slice(0, 200)}`, async () => {
       requireWelcome(request, address.host, (server.address() as AddressInfo).port)
-      await answer({ request: readKuboRequest(request.url ?? '/'), response, reads, signal: gone.signal })
+      await answer({ ...commands, request: readKuboRequest(request.url ?? '/'), response, signal: gone.signal, parts: () => partsOf(request) })
     }).catch((error: unknown) => {
-      const failure = asSnapshotterError(error)
+      const failure = gone.signal.aborted ? asSnapshotterError(gone.signal.reason) : asSnapshotterError(error)
       log[failure.code === 'CANCELLED' ? 'debug' : 'warn']({ path: request.url?.slice(0, 400), error: failure.line }, 'kubo request failed')
-      refuseKubo(response, failure)
+      refuseKubo(request, response, failure)
     })
   })
   const url = await listen(server, address)
@@ -74,20 +78,24 @@ export async function serveKuboRpc (address: ListenAddress, reads: KuboReads, lo
   }
 }
 
-/** @throws POLICY_DENIED; INVALID_ARGUMENT for a body, since no command that we answer takes one. */
+/** @throws POLICY_DENIED; INVALID_ARGUMENT for a body that no command awaits. */
 function requireWelcome (request: IncomingMessage, host: string, port: number): void {
   const stranger = whyStranger(request, host, port)
   if (stranger !== null) throw new SnapshotterError('POLICY_DENIED', stranger)
   // As Kubo: a page of a browser can make any machine send a GET.
   if (request.method !== 'POST') throw new SnapshotterError('POLICY_DENIED', `${request.method ?? ''}: commands are sent with POST`)
   const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
-  if (encoding !== undefined || length !== '0') refuseWriting(request.url ?? '')
+  if (encoding === undefined && length === '0') return
+  const { command } = readKuboRequest(request.url ?? '')
+  if (commandOf(command) !== undefined && !UPLOADS.has(command)) throw new SnapshotterError('INVALID_ARGUMENT', `${command} takes no body`)
 }
 
-function refuseWriting (url: string): never {
-  const { command } = readKuboRequest(url)
-  if (READS.has(command)) throw new SnapshotterError('INVALID_ARGUMENT', `${command} takes no body`)
-  throw new SnapshotterError('UNSUPPORTED', `${command}: this daemon stores nothing for others; publish with ipfs-snapshotter publish`)
+/** Its iterator leaves the connection to the answer when reading stops early. */
+function partsOf (request: IncomingMessage): AsyncIterable<Part> {
+  const boundary = boundaryOf(request.headers['content-type'])
+  request.setTimeout(UPLOAD_STALL_MS, () => { request.destroy(new SnapshotterError('CANCELLED', `the client sent nothing for ${UPLOAD_STALL_MS} ms`)) })
+  request.once('end', () => { request.socket.setTimeout(0) })
+  return readParts(request.iterator({ destroyOnReturn: false }), boundary)
 }
 
 type Command = (call: Call) => Promise<void> | void
@@ -116,44 +124,20 @@ const READS: ReadonlyMap<string, Command> = new Map<string, Command>([
     const path = readKuboPath(request)
     const block = await reads.block(path, signal)
     sendJson(response, { Key: path.cid.toString(), Size: block.byteLength })
-  }],
-  ['pin/ls', ({ request, response }) => {
-    if (request.query.has('arg')) throw notPinned(request)
-    sendJson(response, { Keys: {} })
-  }],
-  ['pin/rm', ({ request }) => { throw notPinned(request) }]
+  }]
 ])
 
-function notPinned (request: KuboRequest): SnapshotterError {
-  return new SnapshotterError('FAILED_PRECONDITION', `${readKuboPath(request).cid.toString()} is not pinned: this daemon pins nothing`)
+function commandOf (command: string): Command | undefined {
+  return READS.get(command) ?? UPLOADS.get(command) ?? PINNING.get(command)
 }
 
 async function answer (call: Call): Promise<void> {
   const { command } = call.request
-  const run = READS.get(command)
+  const run = commandOf(command)
   if (run === undefined) {
-    throw new SnapshotterError('UNSUPPORTED', `${command}: this daemon answers ${[...READS.keys()].join(', ')}; nothing that writes`)
+    throw new SnapshotterError('UNSUPPORTED', `${command}: this daemon answers ${[...READS.keys(), ...UPLOADS.keys(), ...PINNING.keys()].join(', ')}`)
   }
   await run(call)
-}
-
-function sendJson (response: ServerResponse, value: object): void {
-  const body = `${JSON.stringify(value)}\n`
-  response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body)
-}
-
-async function sendBytes (response: ServerResponse, read: KuboFile['read'], from: number, to: number): Promise<void> {
-  const head = { 'content-type': 'application/octet-stream', 'content-length': to - from, 'x-content-length': to - from, 'x-stream-output': '1' }
-  if (to > from) {
-    // The first piece comes before the headers: what cannot be had still has a status of its own.
-    for await (const piece of read(from, to - from)) {
-      if (!response.headersSent) response.writeHead(200, head)
-      if (!response.write(piece)) await Promise.race([once(response, 'drain'), once(response, 'close')])
-      if (response.destroyed) return
-    }
-  }
-  if (!response.headersSent) response.writeHead(200, head)
-  response.end()
 }
 
 /** Clients parse it; nobody can dial it: the key is gone. Spec: libp2p peer-ids, an identity multihash of an ed25519 key. */

@@ -8,7 +8,8 @@ import { CODE_DAG_PB } from '../verify/cid.ts'
 import { type VerifiedBytes, verifiedConcat } from '../verify/verified-bytes.ts'
 import type { BlockSource, Need } from './block-source.ts'
 import type { BlockService, ByteRange, DirectoryEntry, ServiceActivity, SourceConfig, SourceStatus, UnixfsFile, Waits } from './blocks.ts'
-import { CarFileSource } from './car-file-source.ts'
+import type { BlockStoreReadonly } from './block-store.ts'
+import { openCarStore } from './car-store.ts'
 import { listDirectory, resolvePath } from './directory.ts'
 import { Exchange, singleNeed } from './exchange.ts'
 import type { Sleep } from './failover.ts'
@@ -18,12 +19,15 @@ import { GatewayHttp } from './gateway-http.ts'
 import { GatewaySource } from './gateway-source.ts'
 import { loggedTransport } from './logged-transport.ts'
 import { Session } from './session.ts'
+import { StoreSource } from './store-source.ts'
 import { OpenFile } from './unixfs-file.ts'
 import { decodeFileNode } from './unixfs-node.ts'
 
 export interface BlockServiceOptions {
   /** In the order in which they are asked. */
   readonly sources: readonly SourceConfig[]
+  /** Blocks on this machine that come before all of them. */
+  readonly own?: BlockStoreReadonly | undefined
   readonly log: Log
   /** Default: the system's. */
   readonly clock?: Clock
@@ -31,10 +35,16 @@ export interface BlockServiceOptions {
   readonly sleep?: Sleep
 }
 
+/** What the blocks that were given to this node are called among the sources. */
+export const OWN_STORE = 'this node'
+
 /** @throws CONFIG_INVALID for a bad URL or a token in the clear, UNSUPPORTED for source types that are not built. */
-export function createBlockService ({ sources, log, clock = systemClock, sleep = realSleep }: BlockServiceOptions): BlockService {
+export function createBlockService ({ sources, own, log, clock = systemClock, sleep = realSleep }: BlockServiceOptions): BlockService {
   const gate = new ForegroundGate()
-  const built = sources.map((config) => sourceOf(config, { clock, log, gate }))
+  const given = own === undefined
+    ? []
+    : [new StoreSource({ name: OWN_STORE, type: 'store', open: async () => own, tellsMissing: sources.length === 0, clock })]
+  const built = [...given, ...sources.map((config) => sourceOf(config, { clock, log, gate }))]
   return new Service(built, new Exchange(built, { clock, sleep }, gate), gate)
 }
 
@@ -43,7 +53,10 @@ function sourceOf (config: SourceConfig, parts: { readonly clock: Clock, readonl
     const { url, timeoutMs = GATEWAY_TIMEOUT_MS, token, caPem } = config
     return new GatewaySource(loggedTransport(new GatewayHttp({ url, timeoutMs, token, caPem, clock: parts.clock }), parts), parts)
   }
-  if (config.type === 'car') return new CarFileSource(config.path, parts.clock)
+  if (config.type === 'car') {
+    const { path } = config
+    return new StoreSource({ name: path, type: 'car', open: async () => await openCarStore([path]), tellsMissing: true, clock: parts.clock })
+  }
   throw new SnapshotterError('UNSUPPORTED', `sources of type ${config.type} are not supported: use a gateway or a CAR file`)
 }
 

@@ -1,5 +1,5 @@
 // A local collection of blocks that nobody has to trust: what comes out matched its CID during that very call.
-// CAR files are one (car-store.ts); the gateway serves any.
+// CAR files are one (car-store.ts), a folder is another (block-folder.ts); the gateway serves any.
 import type { CID } from 'multiformats/cid'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
 import type { Waits } from './blocks.ts'
@@ -9,12 +9,12 @@ export interface BlockStoreReadonly {
   readonly roots: readonly CID[]
   /** Distinct blocks. */
   readonly blocks: number
-  /** Answers from memory. Identity CIDs carry their block and are always there. */
+  /** Answers at once. Identity CIDs carry their block and are always there. */
   readonly has: (cid: CID) => boolean
-  /** Every ordinal is below this. */
+  /** Every ordinal that was given is below this; it may grow. */
   readonly ordinals: number
   /**
-   * A number below `ordinals` that stays with the block, or null when the store does not have it (or it is an identity
+   * A number that stays with the block, or null when the store does not have it (or it is an identity
    * CID): a walk remembers what it has seen in one bit per block.
    */
   readonly ordinal: (cid: CID) => number | null

@@ -66,7 +66,7 @@ export interface DirectoryEntry {
 
 export interface SourceStatus {
   readonly name: string
-  readonly type: 'gateway' | 'car' | 'kubo' | 'bitswap'
+  readonly type: 'gateway' | 'car' | 'store' | 'kubo' | 'bitswap'
   readonly requests: number
   readonly failures: number
   readonly bytes: number

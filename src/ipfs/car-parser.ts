@@ -1,6 +1,6 @@
 // Parses a CARv1 byte stream as it arrives (CARv1 spec: varint length, header; then varint length, CID, block). Hands
 // over whole blocks that the sink wants, steps over all others without keeping or hashing them. Nothing here is verified,
-// header roots are ignored, and every length is checked before memory is taken.
+// and every length is checked before memory is taken.
 import { CID } from 'multiformats/cid'
 import { SnapshotterError } from '../base/errors.ts'
 import { CAR_HEADER_BYTES_MAX, CAR_SECTION_BYTES_MAX } from '../base/limits.ts'
@@ -9,6 +9,8 @@ import { type BlockKey, keyOfMultihash } from './block-key.ts'
 export interface CarSink {
   /** Whether the block of this multihash is awaited now. */
   readonly wants: (key: BlockKey) => boolean
+  /** The DAG-CBOR of the header, which says version 1; nobody checked it further. */
+  readonly header?: (bytes: Uint8Array) => void
   /** Unverified bytes in a buffer of their own. */
   readonly block: (key: BlockKey, bytes: Uint8Array) => void
 }
@@ -103,6 +105,7 @@ export class CarParser {
       if (Buffer.from(this.#buffer).indexOf(VERSION_1) < 0) this.#refuse('no CAR version 1 header')
       this.#headerSeen = true
       this.#state = 'length'
+      this.#sink.header?.(this.#buffer)
     } else if (this.#state === 'head') {
       this.#startBlock(this.#buffer)
     } else {

@@ -38,6 +38,8 @@ export interface SceneOptions {
   readonly registry?: string
   /** HOST:PORT of the RPC of Kubo. */
   readonly ipfsApi?: string
+  /** HOST:PORT where blocks that were given to the node are offered. */
+  readonly gateway?: string
   /** Of `serve`, beside that of the test. */
   readonly environment?: Readonly<Record<string, string>>
 }
@@ -111,6 +113,7 @@ export class Scene {
       '[trust]', `prove = "${prove}"`, `prove_after = "${proveAfter}"`,
       ...options.registry === undefined ? [] : ['[registry]', `address = "${options.registry}"`],
       ...options.ipfsApi === undefined ? [] : ['[ipfs_api]', `address = "${options.ipfsApi}"`],
+      ...options.gateway === undefined ? [] : ['[gateway]', `address = "${options.gateway}"`],
       ...sources.flatMap((url) => ['[[source]]', 'type = "gateway"', `url = "${url}"`, `timeout = "${timeout}"`]), ''
     ].join('\n'))
   }

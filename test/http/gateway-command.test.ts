@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from '@jest/globals'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -72,6 +72,7 @@ describe('gateway --car FILE… --listen ADDR', () => {
     writeFileSync(cut, carBytes([one.cid], [one]).subarray(0, -1))
     const cases: ReadonlyArray<[args: string[], line: RegExp]> = [
       [['--car', join(folder, 'none.car')], /^NOT_FOUND: CAR file .*none\.car does not exist$/],
+      [['--store', join(folder, 'none')], /^NOT_FOUND: .*none is no store of blocks: it has no folder sha256$/],
       [['--car', page], /^CAR_INVALID: .*page\.car is not a CAR version 1 file: /],
       [['--car', carOne, '--car', cut], /^CAR_TRUNCATED: .*cut\.car ends at byte \d+/],
       [['--car', carOne, '--listen', `127.0.0.1:${port}`], /^ENVIRONMENT: cannot listen on 127\.0\.0\.1:\d+: another program listens there$/],
@@ -86,7 +87,21 @@ describe('gateway --car FILE… --listen ADDR', () => {
     taken.close()
   })
 
-  test('without a file it is a usage error', async () => {
+  test('serves a folder of blocks, also those that come later', async () => {
+    const store = join(folder, 'store')
+    mkdirSync(join(store, 'sha256'), { recursive: true })
+    const { child, ended, firstLine } = run('--store', store, '--listen', '127.0.0.1:0')
+    const address = `${await firstLine}/ipfs/${one.cid.toString()}`
+    expect((await ask(`${address}?format=raw`)).status).toBe(404)
+    writeFileSync(join(store, 'sha256', Buffer.from(one.cid.multihash.digest).toString('hex')), one.bytes)
+    expect((await ask(`${address}?format=raw`)).body).toEqual(Buffer.from(one.bytes))
+    expect((await ask(`${address}?format=car`)).status).toBe(200)
+    child.kill('SIGTERM')
+    expect((await ended).code).toBe(0)
+  })
+
+  test('without a file or a folder, or with both, it is a usage error', async () => {
     expect((await run('--listen', '127.0.0.1:0').ended).code).toBe(2)
+    expect((await run('--car', carOne, '--store', folder, '--listen', '127.0.0.1:0').ended).code).toBe(2)
   })
 })

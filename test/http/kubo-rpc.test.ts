@@ -1,8 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { SnapshotterError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
-import { type KuboRpc, serveKuboRpc } from '../../src/http/kubo-rpc.ts'
+import { KuboUploads } from '../../src/daemon/kubo-uploads.ts'
+import { type KuboReads, type KuboRpc, serveKuboRpc } from '../../src/http/kubo-rpc.ts'
+import { GivenBlocks } from '../../src/ipfs/given-blocks.ts'
 import { rawCidOf } from '../../src/verify/cid.ts'
 import { digestOf } from '../../src/verify/digest.ts'
 
@@ -21,9 +26,12 @@ const FAILURES: Readonly<Record<string, readonly [SnapshotterError, number]>> = 
 }
 
 let rpc: KuboRpc
+let folder: string
 const asked: string[] = []
 beforeAll(async () => {
-  rpc = await serveKuboRpc({ host: '127.0.0.1', port: 0 }, {
+  folder = mkdtempSync(join(tmpdir(), 'kubo-rpc-'))
+  const writes = new KuboUploads(await GivenBlocks.open({ folder, maxBytes: 1 << 20, log: silentLog }))
+  const reads: KuboReads = {
     open: async ({ cid, names }) => {
       asked.push([cid.toString(), ...names].join('/'))
       const failure = FAILURES[cid.toString()]
@@ -40,9 +48,13 @@ beforeAll(async () => {
     },
     stat: async ({ cid, names }) => ({ cid, type: names.length > 0 ? 'directory' : 'file', size: names.length > 0 ? 0 : BYTES.length }),
     block: async () => BYTES
-  }, silentLog)
+  }
+  rpc = await serveKuboRpc({ host: '127.0.0.1', port: 0 }, { reads, writes }, silentLog)
 })
-afterAll(async () => { await rpc.close() })
+afterAll(async () => {
+  await rpc.close()
+  rmSync(folder, { recursive: true })
+})
 
 interface Answer { readonly status: number, readonly body: Buffer, readonly broken: boolean }
 interface Asking { readonly method?: string, readonly headers?: Record<string, string>, readonly body?: Buffer }
@@ -125,11 +137,14 @@ describe('the RPC of Kubo', () => {
     ['another path', 404, '/etc/passwd', {}],
     ['a path above the commands', 404, '/api/v0/../cat', {}],
     ['an unknown command', 501, '/api/v0/swarm/peers', {}],
-    ['add', 501, '/api/v0/add?pin=true', { body: Buffer.alloc(1_000) }],
-    ['block/put', 501, '/api/v0/block/put', { body: Buffer.alloc(1_000) }],
-    ['dag/import', 501, '/api/v0/dag/import', { body: Buffer.alloc(1_000) }],
-    ['pin/add', 501, `/api/v0/pin/add?arg=${CID}`, {}],
+    ['an upload that is no multipart', 400, '/api/v0/add', { body: Buffer.alloc(1_000) }],
+    ['an upload without a body', 400, '/api/v0/add', {}],
+    ['pin/add of what is not here', 404, `/api/v0/pin/add?arg=${CID}`, {}],
+    ['pin/add of one block of a DAG', 501, `/api/v0/pin/add?arg=${CID}&recursive=false`, {}],
+    ['pin/ls of what is not pinned', 424, `/api/v0/pin/ls?arg=${CID}`, {}],
     ['pin/rm of what is not pinned', 424, `/api/v0/pin/rm?arg=${CID}`, {}],
+    ['pin/rm of a path', 400, `/api/v0/pin/rm?arg=${CID}/a`, {}],
+    ['pin/rm of nothing', 400, '/api/v0/pin/rm', {}],
     ['a body where none belongs', 400, `/api/v0/cat?arg=${CID}`, { body: Buffer.alloc(10) }],
     ['a chunked body', 400, `/api/v0/cat?arg=${CID}`, { headers: { 'transfer-encoding': 'chunked' }, body: Buffer.alloc(10) }]
   ] as const)('refuses %s with %i', async (_what, want, path, asking) => {

@@ -11,11 +11,12 @@ import { silentLog } from '../../src/base/log.ts'
 import type { Attempt } from '../../src/ipfs/attempts.ts'
 import { keyOf } from '../../src/ipfs/block-key.ts'
 import type { BlockSource, WantList } from '../../src/ipfs/block-source.ts'
-import { CarFileSource } from '../../src/ipfs/car-file-source.ts'
+import { type CarStore, openCarStore } from '../../src/ipfs/car-store.ts'
 import { Exchange, Job, SINGLE_BLOCK, singleNeed } from '../../src/ipfs/exchange.ts'
 import { ForegroundGate } from '../../src/ipfs/foreground-gate.ts'
 import { GatewayHttp } from '../../src/ipfs/gateway-http.ts'
 import { GatewaySource } from '../../src/ipfs/gateway-source.ts'
+import { StoreSource } from '../../src/ipfs/store-source.ts'
 import { OpenFile } from '../../src/ipfs/unixfs-file.ts'
 import { decodeFileNode } from '../../src/ipfs/unixfs-node.ts'
 import { rawCidOf } from '../../src/verify/cid.ts'
@@ -210,6 +211,7 @@ describe('a long list of blocks that a source lacks is gone through a few times,
 
   test('by a CAR file', async () => {
     const car = join(import.meta.dirname, '../fixtures/cars/layout-gzip-inline.car')
-    expect(await looksOf(new CarFileSource(car, systemClock))).toBeLessThan(4 * COUNT)
+    const open = async (): Promise<CarStore> => await openCarStore([car])
+    expect(await looksOf(new StoreSource({ name: car, type: 'car', open, tellsMissing: true, clock: systemClock }))).toBeLessThan(4 * COUNT)
   })
 })

@@ -99,7 +99,7 @@ describe('the shim', () => {
         expect((await ipfs('block', 'stat', published.keep.nerdctlCid)).stdout).toContain(published.keep.nerdctlCid)
         expect((await ipfs('version', '--all')).code).toBe(0)
         expect((await ipfs('id')).stdout).toContain('ipfs-snapshotter')
-        expect(await ipfs('pin', 'add', published.keep.cid)).toMatchObject({ code: 1, stderr: expect.stringContaining('UNSUPPORTED') })
+        expect(await ipfs('pin', 'add', published.keep.cid)).toMatchObject({ code: 1, stderr: expect.stringContaining('NOT_FOUND') })
       }, PREPARE_MS)
 
       withNerdctl('says a status for a root that nobody has, and the log says why', async () => {
