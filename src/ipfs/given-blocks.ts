@@ -1,7 +1,6 @@
 // The blocks that were given to this node: what clients put, add and import. A pin holds a DAG; what no pin holds may go, at
 // once when its last pin went, else after a while. Below one folder: `sha256/` the blocks, `pins/`, `incoming/` what is on its
 // way. One process writes; others may read (block-folder.ts).
-import { unlinkSync } from 'node:fs'
 import { mkdir, rename, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CID } from 'multiformats/cid'
@@ -33,6 +32,8 @@ export class GivenBlocks {
   readonly #uploads = new Set<BlockUpload>()
   /** Whoever names, pins or removes does it alone. */
   readonly #turn = new Semaphore(1)
+  /** The block that is being removed. */
+  #leaving: string | null = null
   #bytes = 0
   readonly blocks: BlockFolder
 
@@ -123,7 +124,7 @@ export class GivenBlocks {
 
   async #isWhole (cid: CID): Promise<boolean> {
     const name = fileNameOf(cid)
-    if (name === null || !this.blocks.has(cid)) return false
+    if (name === null || name === this.#leaving || !this.blocks.has(cid)) return false
     try {
       if (await this.blocks.get(cid) === null) return false
       const now = this.#clock.now() / 1000
@@ -184,9 +185,9 @@ export class GivenBlocks {
       if (held.has(name)) continue
       const stats = await stat(this.blocks.path(name))
       if (!doomed.has(name) && stats.mtimeMs > this.#clock.now() - STORE_LOOSE_MS) continue
-      // Nothing between the look and the removal: an upload may just now find that it has the block.
       if ([...this.#uploads].some((upload) => upload.holds(name))) continue
-      unlinkSync(this.blocks.path(name))
+      this.#leaving = name // an upload that looks for it from now on writes it again
+      await rm(this.blocks.path(name), { force: true }).finally(() => { this.#leaving = null })
       this.#bytes -= diskBytes(stats.size)
       removed++
     }

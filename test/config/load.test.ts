@@ -94,3 +94,15 @@ test('[http] is off, and takes loopback addresses only', () => {
     expect(() => loadConfig(written(`[http]\naddress = "${address}"`), {})).toThrow(/:2: http\.address: must be a loopback address with a port/)
   }
 })
+
+test('[store] and [gateway] have a size and an address that other machines reach', () => {
+  expect(loadConfig(written(''), {})).toMatchObject({ storeMaxBytes: 20 * 2 ** 30, gatewayAddress: null })
+  for (const address of ['0.0.0.0:8080', '[::]:8080', 'node.example:80', '127.0.0.1:0']) {
+    const text = `[gateway]\naddress = "${address}"\n[store]\nmax_size = "1MiB"`
+    expect(loadConfig(written(text), {})).toMatchObject({ storeMaxBytes: 2 ** 20, gatewayAddress: address })
+  }
+  for (const address of ['8080', ':8080', '0.0.0.0', '0.0.0.0:99999', '::1:80', 'http://a:80']) {
+    expect(() => loadConfig(written(`[gateway]\naddress = "${address}"`), {})).toThrow(/:2: gateway\.address: must be an address with a port/)
+  }
+  for (const text of ['[store]\nsize = "1MiB"', '[gateway]\nlisten = "0.0.0.0:1"']) expect(() => loadConfig(written(text), {})).toThrow(/:2: .* unknown key/)
+})
