@@ -54,5 +54,6 @@ withSkopeo.each(['tag', 'digest'])('the image is copied by its %s, byte for byte
 withSkopeo('tags are listed, and what nobody has is not found', async () => {
   const tags = await execute('skopeo', ['list-tags', '--tls-verify=false', named(published.cid)])
   expect(JSON.parse(tags.stdout)).toMatchObject({ Tags: ['latest'] })
-  expect(await copy(`${named(NOBODY_HAS)}:latest`, join(scene.folder, 'none'))).toMatchObject({ code: 1, stderr: expect.stringContaining('could not be fetched') })
+  const absent = await copy(`${named(NOBODY_HAS)}:latest`, join(scene.folder, 'none'))
+  expect(absent).toMatchObject({ code: 1, stderr: expect.stringContaining('could not be fetched') })
 }, PREPARE_MS)
