@@ -21,7 +21,7 @@ let scene: Scene
 beforeAll(async () => {
   await preparePrograms()
   mkdirSync(folder, { recursive: true })
-  if (isOnPath('go')) await programs.build()
+  await programs.build('containerd-2.4/cri')
 }, PREPARE_MS)
 afterEach(async () => { await scene.end() })
 afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
@@ -40,10 +40,11 @@ const REFUSED: ReadonlyArray<readonly [pull: Pull, names: readonly string[], why
     : [],
   ...isOnPath('nerdctl') ? [[nerd, [`https://${GATEWAY}/ipfs/${CID}`, `ipfs:0/${OLD_CID}:latest`], /invalid reference format/] as const] : []
 ]
-const ASKED: ReadonlyArray<readonly [name: string, status: string, why: RegExp]> = [
-  [`ipfs:0/${CID}:latest`, '502 Bad Gateway', new RegExp(`ROOT_UNREACHABLE: [^"]*${CID}`)],
-  [`ipfs:0/${OLD_CID}:latest`, '400 Bad Request', /REF_INVALID: .*lower-case CIDv1; write ipfs:0\/bafy/],
-  [`ipfs:0/${IPNS}:latest`, '400 Bad Request', /REF_MUTABLE: .*k51/]
+const ALL = [ctr, ...isOnPath('go') ? [cri] : [], ...isOnPath('nerdctl') ? [nerd] : []]
+const ASKED: ReadonlyArray<readonly [pulls: readonly Pull[], name: string, status: string, why: RegExp]> = [
+  [ALL, `ipfs:0/${CID}:latest`, '502 Bad Gateway', new RegExp(`ROOT_UNREACHABLE: [^"]*${CID}`)],
+  [[ctr], `ipfs:0/${OLD_CID}:latest`, '400 Bad Request', /REF_INVALID: .*lower-case CIDv1; write ipfs:0\/bafy/],
+  [ALL, `ipfs:0/${IPNS}:latest`, '400 Bad Request', /REF_MUTABLE: .*k51/]
 ]
 
 for (const binaries of versions.length > 0 ? versions : [{ version: 'none', directory: '' }]) {
@@ -53,10 +54,12 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
       for (const name of names) await expect(pull(node, name)).rejects.toThrow(why)
     }
     expect(scene.log).not.toMatch(new RegExp(`${CID}|${OLD_CID}`))
-    for (const [name, status, why] of ASKED) {
-      const refusal = await ctr(node, name).then(() => 'none', String)
-      expect(refusal).toContain(status)
-      expect(refusal).not.toContain('lookup ipfs') // nobody goes on to a host of that name
+    for (const [pulls, name, status, why] of ASKED) {
+      for (const pull of pulls) {
+        const refusal = await pull(node, name).then(() => 'none', String)
+        expect(refusal).toContain(status)
+        expect(refusal).not.toContain('lookup ipfs') // nobody goes on to a host of that name
+      }
       await until('the log says why', () => why.test(scene.log))
     }
   }, PREPARE_MS)

@@ -2,6 +2,7 @@
 // and our RPC of Kubo. And the Go programs of ours that are clients.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { isOnPath } from '../peers/tools.ts'
 import type { ContainerdBinaries } from '../suites/containerd.ts'
 import { execute } from './command.ts'
 import { PLUGIN, Scene } from './harness.ts'
@@ -54,9 +55,8 @@ export async function output (program: string, args: readonly string[]): Promise
   return stdout
 }
 
-/** Below test/conformance; all of them are built at once, since a client that is compiled while it runs is a slow one. */
-export const GO_PROGRAMS = ['containerd-1.7/pull', 'containerd-2.4/pull', 'containerd-2.4/cri'] as const
-export type GoProgram = (typeof GO_PROGRAMS)[number]
+/** Below test/conformance. */
+export type GoProgram = 'containerd-1.7/pull' | 'containerd-2.4/pull' | 'containerd-2.4/cri'
 
 export class GoPrograms {
   readonly #folder: string
@@ -65,8 +65,9 @@ export class GoPrograms {
     this.#folder = folder
   }
 
-  async build (): Promise<void> {
-    for (const program of GO_PROGRAMS) {
+  /** Before they run. Nothing where there is no Go. */
+  async build (...programs: readonly GoProgram[]): Promise<void> {
+    for (const program of isOnPath('go') ? programs : []) {
       const [module = '', name = ''] = program.split('/')
       await output('go', ['-C', join(import.meta.dirname, '../conformance', module), 'build', '-o', this.#path(program), `./${name}`])
     }

@@ -28,7 +28,7 @@ beforeAll(async () => {
   image = programImage(folder, [randomFiles(8, 1 << 20), { '/etc/upper': 'from the upper layer\n' }])
   published = await publish(image.layout, join(folder, 'image.car'))
   gateway = await GatedGateway.over(published.car)
-  if (isOnPath('go')) await programs.build()
+  await programs.build('containerd-2.4/pull', 'containerd-2.4/cri')
 }, PREPARE_MS)
 afterEach(async () => { await scene.end() })
 afterAll(async () => {

@@ -36,7 +36,7 @@ suite('the matrix', () => {
     await preparePrograms()
     image = programImage(folder, [randomFiles(8, 1 << 20), { '/etc/upper': 'from the upper layer\n' }])
     published = await publish(image.layout, join(folder, 'image.car'))
-    if (isOnPath('go')) await programs.build()
+    await programs.build('containerd-1.7/pull', 'containerd-2.4/pull', 'containerd-2.4/cri')
   }, PREPARE_MS)
   afterEach(async () => {
     await scene?.end()

@@ -97,5 +97,5 @@ export const CLIENTS: readonly Client[] = [
   { name: 'Go, client 2.4, plugin some.name', isLazy: always, plugin: 'some.name', ...go('containerd-2.4/pull') },
   { name: 'Go, client 2.4, WithUnpackLimiter', isLazy: always, ...go('containerd-2.4/pull', 'parallel') },
   { name: 'Go, client 2.4, WithUnpackFetchAllContent', isLazy: never, ...go('containerd-2.4/pull', 'fetch-all') },
-  { name: 'Go, client 2.4, the same with our content store', isLazy: always, hasOurContent: true, ...go('containerd-2.4/pull', 'fetch-all') }
+  { name: 'Go, client 2.4, WithUnpackFetchAllContent, our content store', isLazy: always, hasOurContent: true, ...go('containerd-2.4/pull', 'fetch-all') }
 ]

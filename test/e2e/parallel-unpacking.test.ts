@@ -29,7 +29,7 @@ beforeAll(async () => {
   image = programImage(folder, [{ '/etc/upper': 'from the upper layer\n' }])
   published = await publish(image.layout, join(folder, 'image.car'))
   gateway = await startGateway(folder, [published.car], (service) => { services.push(service) })
-  if (isOnPath('go')) await programs.build()
+  await programs.build('containerd-2.4/pull')
 }, PREPARE_MS)
 afterEach(async () => { if (isRunnable) await scene.end() })
 afterAll(async () => {

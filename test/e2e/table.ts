@@ -11,9 +11,9 @@ export class Table {
     row.cells.set(column, cell)
   }
 
-  /** Rows as they came first, the other columns sorted. */
+  /** Rows and the other columns sorted. */
   print (headings: readonly string[]): string {
-    const rows = [...this.#rows.values()]
+    const rows = [...this.#rows.values()].sort((one, other) => one.head.join('\n').localeCompare(other.head.join('\n'), 'en'))
     const columns = [...new Set(rows.flatMap(({ cells }) => [...cells.keys()]))].sort()
     const body = rows.map(({ head, cells }) => [...head, ...columns.map((column) => cells.get(column) ?? '')])
     const lines = [[...headings, ...columns], ...body]
