@@ -34,13 +34,17 @@ export function boundaryOf (contentType: string | undefined): string {
 export async function * readParts (input: AsyncIterable<Uint8Array>, boundary: string): AsyncGenerator<Part, undefined> {
   const reader = new Reader(input)
   const delimiter = Buffer.from(`\r\n--${boundary}`)
-  reader.unread(CRLF) // the first boundary may stand at the very beginning
-  await drain(reader.until(delimiter))
-  while (await reader.opensPart()) {
-    const head = readHead(await reader.head())
-    const body = reader.until(delimiter)
-    yield { ...head, body: { [Symbol.asyncIterator]: () => body } }
-    await drain(body)
+  try {
+    reader.unread(CRLF) // the first boundary may stand at the very beginning
+    await drain(reader.until(delimiter))
+    while (await reader.opensPart()) {
+      const head = readHead(await reader.head())
+      const body = reader.until(delimiter)
+      yield { ...head, body: { [Symbol.asyncIterator]: () => body } }
+      await drain(body)
+    }
+  } finally {
+    await reader.close()
   }
 }
 
@@ -72,6 +76,11 @@ class Reader {
       return { done: true, value: undefined }
     }
     return { next, [Symbol.asyncIterator] () { return this } }
+  }
+
+  /** Lets go of the input, which others may read on. */
+  async close (): Promise<void> {
+    await this.#input.return?.()
   }
 
   /** After a delimiter: whether a part follows, or the end. */

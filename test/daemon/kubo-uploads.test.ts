@@ -14,6 +14,7 @@ import { parseCid } from '../../src/verify/cid.ts'
 import { until } from '../e2e/command.ts'
 import { vectorStream } from '../publish/vector-stream.ts'
 import { block, carBytes, DAG_CBOR, directory, fileNode, leaf } from '../suites/dags.ts'
+import { canMount, withMounts } from '../suites/mounts.ts'
 import { type Form, form } from '../suites/multipart.ts'
 
 type Vector = Readonly<Record<'unixfs-v0-2015' | 'cidv1-256k-raw', string>> & { readonly size: number }
@@ -30,8 +31,8 @@ const nobody: KuboReads = {
 let folder: string
 let given: GivenBlocks
 let rpc: KuboRpc
-async function start (maxBytes = MAX): Promise<void> {
-  given = await GivenBlocks.open({ folder, maxBytes, log: silentLog })
+async function start (maxBytes = MAX, below = folder): Promise<void> {
+  given = await GivenBlocks.open({ folder: below, maxBytes, log: silentLog })
   rpc = await serveKuboRpc({ host: '127.0.0.1', port: 0 }, { reads: nobody, writes: new KuboUploads(given) }, silentLog)
 }
 beforeEach(async () => {
@@ -153,6 +154,21 @@ describe('add', () => {
     const { status, lines } = await send('add', form({ bytes: Buffer.alloc(3 << 20, 'abcdefg') }, { bytes: Buffer.alloc(8 << 20) }))
     expect([status, lines[0]]).toEqual([413, { Message: expect.stringMatching(/^LIMIT_EXCEEDED: .*max_size/), Code: 0, Type: 'error' }])
     nothing()
+  })
+
+  const asRoot = canMount ? test : test.skip
+  asRoot('on a full disk is refused, leaves nothing there, and works when there is room again', async () => {
+    await rpc.close()
+    const disk = join(folder, 'disk')
+    await withMounts([{ type: 'tmpfs', source: 'tmpfs', options: ['size=2m'] }], disk, async () => {
+      await start(MAX, disk)
+      const big = form({ bytes: 'small' }, { bytes: Buffer.concat([...vectorStream(3 << 20)]) })
+      expect(await send('add', big)).toMatchObject({ status: 507, lines: [{ Message: expect.stringMatching(/^RESOURCE_EXHAUSTED: .*ENOSPC/) }] })
+      await until('what came is gone', () => given.bytes === 0)
+      expect([readdirSync(join(disk, 'sha256')), readdirSync(join(disk, 'incoming'))]).toEqual([[], []])
+      expect((await send('add', form({ bytes: Buffer.alloc(1 << 20, 'room') }))).status).toBe(200)
+      await rpc.close()
+    })
   })
 
   test('leaves nothing of a client that goes away, and of one whose body is cut', async () => {
