@@ -114,7 +114,7 @@ export const UPLOADS: ReadonlyMap<string, Command> = new Map<string, Command>([
 /** They take CIDs. */
 export const PINNING: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['pin/add', async ({ request, response, writes }) => {
-    const options = new KuboOptions(request, ['progress'])
+    const options = new KuboOptions(request, ['progress', 'stream'])
     requireRecursive(request, options)
     const cids = readKuboCids(request)
     await writes.pin(cids)

@@ -36,6 +36,8 @@ export class GivenBlocks {
   #leaving: string | null = null
   #bytes = 0
   readonly blocks: BlockFolder
+  /** Behind everything that needs no more than reading: a look at every file takes a second for 20 GiB. */
+  readonly measured: Promise<void>
 
   /** What an earlier run left unfinished is removed. */
   static async open (init: Init): Promise<GivenBlocks> {
@@ -43,9 +45,7 @@ export class GivenBlocks {
     await rm(join(folder, 'incoming'), { recursive: true, force: true })
     await mkdir(blocksBelow(folder), { recursive: true, mode: 0o700 })
     await syncFolder(folder)
-    const given = new GivenBlocks(init, await BlockFolder.open(folder))
-    await given.#measure()
-    return given
+    return new GivenBlocks(init, await BlockFolder.open(folder))
   }
 
   private constructor (init: Init, blocks: BlockFolder) {
@@ -54,17 +54,21 @@ export class GivenBlocks {
     this.#incoming = join(init.folder, 'incoming')
     this.#pins = new PinFolder(init.folder)
     this.blocks = blocks
+    this.measured = this.#measure()
+    this.measured.catch(() => {}) // whoever needs it hears of it
   }
 
   async #measure (): Promise<void> {
     const names = await blockNames(this.#init.folder) ?? []
     for (let at = 0; at < names.length; at += DISK_USAGE_CONCURRENCY) {
       const some = names.slice(at, at + DISK_USAGE_CONCURRENCY)
-      for (const { size } of await Promise.all(some.map(async (name) => await stat(this.blocks.path(name))))) this.#bytes += diskBytes(size)
+      // Whatever else somebody did to a file, it must not stop uploads until the next start.
+      const sizes = await Promise.all(some.map(async (name) => await stat(this.blocks.path(name)).then(({ size }) => size, () => 0)))
+      for (const size of sizes) this.#bytes += diskBytes(size)
     }
   }
 
-  /** On the disk, with what is on its way. */
+  /** On the disk, with what is on its way; once it is measured. */
   get bytes (): number {
     return this.#bytes
   }
@@ -138,6 +142,7 @@ export class GivenBlocks {
 
   async #reserve (bytes: number): Promise<void> {
     const { maxBytes } = this.#init
+    await this.measured
     if (this.#bytes + bytes > maxBytes) await this.#turn.run(async () => { await this.#sweep() })
     if (this.#bytes + bytes > maxBytes) {
       throw new SnapshotterError('LIMIT_EXCEEDED', `the store of blocks is full: ${this.#bytes} bytes with what is on its way, limit ${maxBytes} ` +
@@ -172,6 +177,7 @@ export class GivenBlocks {
   /** Removes what neither pins nor uploads hold and is `doomed` or old. A pin that cannot be walked holds everything. */
   async #sweep (doomed: ReadonlySet<string> = new Set()): Promise<void> {
     const { log, folder } = this.#init
+    await this.measured
     const held = new Set<string>()
     const seen = new Set<string>()
     try {

@@ -243,7 +243,7 @@ describe('block/put and pins', () => {
     expect(leaves.lines.map(({ Key }) => Key)).toEqual(FILE.children.map(({ root }) => root.cid.toString()))
     expect((await send('block/put?format=v0', form({ bytes: top.bytes }))).lines).toEqual([{ Key: top.cid.toV0().toString(), Size: top.bytes.byteLength }])
 
-    expect(await send(`pin/add?arg=${FILE.root.cid.toString()}&arg=/ipfs/${top.cid.toString()}`))
+    expect(await send(`pin/add?arg=${FILE.root.cid.toString()}&arg=/ipfs/${top.cid.toString()}&stream=true`))
       .toEqual({ status: 200, lines: [{ Pins: [FILE.root.cid.toString(), top.cid.toString()] }] })
     const first = FILE.children[0]?.root.cid.toString() ?? ''
     const keys = async (query: string): Promise<unknown> => (await send(`pin/ls?${query}`)).lines[0]?.['Keys']

@@ -6,6 +6,7 @@ const dag = async () => await import('./targets/dag.ts')
 const documents = async () => await import('./targets/documents.ts')
 const ipfs = async () => await import('./targets/ipfs.ts')
 const layer = async () => await import('./targets/layer.ts')
+const uploads = async () => await import('./targets/uploads.ts')
 const wire = async () => await import('./targets/wire.ts')
 
 export const TARGETS: Readonly<Record<string, MakeTarget | undefined>> = {
@@ -30,6 +31,7 @@ export const TARGETS: Readonly<Record<string, MakeTarget | undefined>> = {
   filters: async () => (await documents()).makeFilters(),
   'gateway-request': async () => (await documents()).makeGatewayRequest(),
   'gateway-node': async () => (await ipfs()).makeGatewayNode(),
+  multipart: async () => (await uploads()).makeMultipart(),
   grpc: async () => await (await wire()).makeGrpc(),
   'control-server': async () => await (await wire()).makeControlServer(),
   'control-client': async () => await (await wire()).makeControlClient(),

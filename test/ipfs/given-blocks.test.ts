@@ -13,7 +13,11 @@ const MAX = 1 << 20
 
 let folder: string
 let given: GivenBlocks
-const opened = async (maxBytes = MAX): Promise<GivenBlocks> => await GivenBlocks.open({ folder, maxBytes, log: silentLog })
+async function opened (maxBytes = MAX): Promise<GivenBlocks> {
+  const store = await GivenBlocks.open({ folder, maxBytes, log: silentLog })
+  await store.measured
+  return store
+}
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'given-'))
   given = await opened()

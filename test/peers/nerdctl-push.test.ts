@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type Outcome, execute } from '../e2e/command.ts'
 import { PLUGIN, publish, type Published, Scene, shelf, whyNot } from '../e2e/harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from '../e2e/program-image.ts'
+import { containerdVersions } from '../suites/containerd.ts'
 import { Kubo } from './kubo.ts'
 import { isOnPath, testWith } from './tools.ts'
 
@@ -48,16 +49,18 @@ describe('what is pushed', () => {
     return stdout
   }
 
-  withNerdctl.each([[], ['--estargz']])('runs by the printed CID here and on a machine that knows only our gateway (push %s)', async (...flags) => {
+  const pushes = containerdVersions().flatMap((binaries) => ['', '--estargz'].map((flag) => [binaries.version, flag, binaries] as const))
+  const what = 'runs by the printed CID here and on a machine that knows only our gateway (containerd %s, push %s)'
+  withNerdctl.each(pushes)(what, async (_version, flag, binaries) => {
     const first = await started()
-    await first.startContainerd()
+    await first.startContainerd({ binaries })
     await first.containerd.ctr('image', 'import', '--no-unpack', '--index-name', NAME, archive)
-    const cid = (await nerdctl(first, 'push', ...flags, `ipfs://${NAME}`)).trim()
+    const cid = (await nerdctl(first, 'push', ...flag === '' ? [] : [flag], `ipfs://${NAME}`)).trim()
     expect(cid).toMatch(/^bafkrei[a-z2-7]{52}$/)
 
     const paths = [...image.hashes.keys()]
     const second = await started([gatewayOf(first)])
-    await second.startContainerd()
+    await second.startContainerd({ binaries })
     for (const scene of [second, first]) {
       expect(hashLines(await nerdctl(scene, 'run', '--rm', '--net', 'none', `ipfs://${cid}`, '/bin/e2e', 'sha', ...paths))).toEqual(image.expected(paths))
     }
