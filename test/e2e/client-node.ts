@@ -44,7 +44,7 @@ export async function startClientNode (init: ClientNodeInit, onScene: (scene: Sc
     writeFileSync(join(hosts, name, 'hosts.toml'), `server = "${url}"\ncapabilities = ["pull", "resolve"]\n[host]\n`)
   }
   const cri = sandboxImage === undefined ? undefined : { hosts, sandboxImage }
-  await scene.startContainerd({ binaries, ownContent, cri, unpacking, ...plugin === undefined ? {} : { plugins: [plugin] } })
+  await scene.startContainerd({ binaries, ownContent, cri, unpacking, plugins: [plugin] })
   return { scene, host: url.replace('http://127.0.0.1', 'localhost'), hosts }
 }
 
