@@ -9,7 +9,7 @@ export type RegistryRequest =
   | { readonly kind: 'ping' }
   | { readonly kind: 'manifest' | 'blob' | 'referrers' | 'tags', readonly cid: CID, /** Null for a tag. */ readonly digest: Digest | null }
 
-const SHAPE = /^\/v2\/(?:ipfs\/)?([^/]+)\/(manifests|blobs|referrers|tags)\/([^/]+)$/
+const SHAPE = /^\/v2\/(?:ipfs\/)?((?:ipns\/)?[^/]+)\/(manifests|blobs|referrers|tags)\/([^/]+)$/
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/
 
 /** `path` without its query. @throws REF_INVALID, REF_MUTABLE, CID_UNSUPPORTED; NOT_FOUND for what is no endpoint. */
@@ -17,7 +17,8 @@ export function readRegistryPath (path: string): RegistryRequest {
   if (path === '/v2/' || path === '/v2') return { kind: 'ping' }
   const [, name = '', endpoint = '', last = ''] = SHAPE.exec(path.replaceAll(/%3a/gi, ':')) ?? []
   if (name === '') throw new SnapshotterError('NOT_FOUND', `${JSON.stringify(path.slice(0, 200))} is no endpoint; images are /v2/ipfs/<CID>/…`)
-  const { cid } = parseReference(`ipfs:0/${name}`)
+  // With its tag, so that a CID in the wrong place is called that.
+  const { cid } = parseReference(`ipfs:0/${name}${endpoint === 'manifests' && TAG.test(last) ? `:${last}` : ''}`)
   if (endpoint === 'tags') {
     if (last !== 'list') throw new SnapshotterError('NOT_FOUND', `${JSON.stringify(path.slice(0, 200))} is no endpoint`)
     return { kind: 'tags', cid, digest: null }

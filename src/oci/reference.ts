@@ -26,6 +26,7 @@ const TAG = '(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?'
 const IPFS_URI = /^ipfs:\/\/([^/?#]+)\/?$/i
 const GATEWAY_URL = /^https?:\/\//i
 const NAME_IPFS_0 = new RegExp(`^ipfs:0/([^/:]+)${TAG}$`)
+const CID_AS_TAG = /^(?:ipfs:0|localhost(?::[0-9]{1,5})?\/ipfs)\/[^/:]+:(Qm[1-9A-HJ-NP-Za-km-z]{44})$/ // a spelling that every grammar takes
 const NAME_LOCALHOST = new RegExp(`^localhost(?::[0-9]{1,5})?/ipfs/([^/:]+)${TAG}$`)
 const NAME_SUBDOMAIN = new RegExp(`^([^./:@]+)\\.ipfs\\.localhost(?::[0-9]{1,5})?(?:/[a-z0-9._-]+)?${TAG}/?$`)
 const MUTABLE = [
@@ -90,15 +91,20 @@ function readCid (text: string, reference: string): CID {
   try {
     cid = CID.parse(text)
   } catch (cause) {
-    const folded = /^q/.test(text) ? 'a CIDv0 loses its meaning in lower case; use the CIDv1 (ipfs cid base32)' : EXPECTED
     throw new SnapshotterError('REF_INVALID',
-      `${shown(reference)}: not a CID: ${JSON.stringify(text.slice(0, 120))}; ${folded}`, {}, { cause })
+      `${shown(reference)}: not a CID: ${JSON.stringify(text.slice(0, 120))}; ${hintForCid(text, reference)}`, {}, { cause })
   }
   if (cid.code === CODE_LIBP2P_KEY) {
     throw new SnapshotterError('REF_MUTABLE',
       `${shown(reference)} is an IPNS key and can point elsewhere tomorrow; resolve it first and use ipfs://<CID>`)
   }
   return acceptCid(cid)
+}
+
+function hintForCid (text: string, reference: string): string {
+  const tag = CID_AS_TAG.exec(reference)?.[1]
+  if (tag !== undefined) return `a tag names no image; write ipfs://${tag}, or its CIDv1 (ipfs cid base32) where names are lower case`
+  return text.startsWith('q') ? 'a CIDv0 loses its meaning in lower case; use the CIDv1 (ipfs cid base32)' : EXPECTED
 }
 
 /** Image names and DNS labels know no upper case: only base32 and base36 survive there. */

@@ -14,7 +14,7 @@ import { blobsOf, entryOf, makeIndex, putImage, putLayout } from '../fakes/test-
 import { block } from '../suites/dags.ts'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { goodImage, putWithLayer, servedFrom } from './altered-image.ts'
-import { COMMAND, until } from './command.ts'
+import { COMMAND, command, until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
 import { Scene } from './harness.ts'
 import { run } from './run.ts'
@@ -31,7 +31,7 @@ beforeAll(async () => {
   await preparePrograms()
   gateway = await GatedGateway.start(servedFrom(memory))
   normal = { ...gateway.gateway.knobs }
-  scene = await Scene.start({ sources: [gateway.url], timeout: '500ms' })
+  scene = await Scene.start({ sources: [gateway.url], timeout: '500ms', registry: '127.0.0.1:0', ipfsApi: '127.0.0.1:0' })
 }, PREPARE_MS)
 afterAll(async () => {
   await scene.end()
@@ -154,11 +154,14 @@ run('an index without the platform', async () => {
   expect(await refusal(`ipfs://${cid.toString()}`)).toMatch(/^PLATFORM_MISSING: .*riscv64/)
 }, 60_000)
 
-run('a CID that is an OCI archive file', async () => {
+async function archiveCid (): Promise<CID> {
   const reader = await CarReader.fromBytes(await readFile(ARCHIVE_CAR))
   for await (const { cid, bytes } of reader.blocks()) memory.blocks.set(Buffer.from(cid.multihash.bytes).toString('hex'), { cid, bytes })
-  const [root] = await reader.getRoots()
-  expect(await refusal(`ipfs://${String(root)}`)).toMatch(/^NOT_OCI: .* is an OCI archive, one file of \d+ bytes; publish it/)
+  return (await reader.getRoots())[0] as CID
+}
+
+run('a CID that is an OCI archive file', async () => {
+  expect(await refusal(`ipfs://${(await archiveCid()).toString()}`)).toMatch(/^NOT_OCI: .* is an OCI archive, one file of \d+ bytes; publish it/)
 }, 60_000)
 
 run('a CID that is a web page, or a directory of anything', async () => {
@@ -175,6 +178,54 @@ run('another image than the digest in the reference names', async () => {
 const NO_IMAGES = ['', 'docker.io/library/busybox', 'ipfs://bafkqaaa/etc', 'ipns://example.org', 'ipfs://QmNotACid']
 run.each(NO_IMAGES)('a reference that names no image: %j', async (reference) => {
   expect(await refusal(reference)).toMatch(/^(REF_INVALID|REF_MUTABLE|CID_UNSUPPORTED): /)
+}, 60_000)
+
+const V0 = 'QmNWUN9Hk8gMEeRUaBuznW1xv1SXGeSKqZSdesSpmiKm9L'
+const IPNS_KEY = 'k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8'
+const WANTED = `sha256:${'1'.repeat(64)}`
+interface CannotWork {
+  readonly what: string
+  readonly typed: string
+  readonly facade: string
+  readonly shim?: readonly [query: string, status: number]
+  readonly line: RegExp
+}
+const DAG_CBOR = 'bafyreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi'
+const latest = (name: string): string => `${name}/manifests/latest`
+const CANNOT_WORK: readonly CannotWork[] = [
+  { what: 'an archive', typed: 'ipfs://ARCHIVE', facade: latest('ipfs/ARCHIVE'), line: /NOT_OCI: .* is an OCI archive, one file of \d+ bytes; publish it/ },
+  { what: 'an IPNS name', typed: `ipfs:0/ipns/${IPNS_KEY}`, facade: latest(`ipns/${IPNS_KEY}`), shim: [`/ipns/${IPNS_KEY}`, 410], line: /REF_MUTABLE: / },
+  { what: 'an IPNS key as a CID', typed: `ipfs://${IPNS_KEY}`, facade: latest(`ipfs/${IPNS_KEY}`), line: /REF_MUTABLE: .* is an IPNS key/ },
+  {
+    what: 'another digest',
+    typed: `ipfs://GOOD@${WANTED}`,
+    facade: `ipfs/GOOD/manifests/${WANTED}`,
+    line: new RegExp(`(DIGEST_MISMATCH|NOT_OCI|PLATFORM_MISSING|NOT_FOUND): .*${WANTED}`)
+  },
+  { what: 'a CIDv0 in a name', typed: `ipfs:0/${V0}`, facade: latest(`ipfs/${V0}`), line: /REF_INVALID: .*needs a lower-case CIDv1; write ipfs:0\/bafy/ },
+  {
+    what: 'a CIDv0 in lower case',
+    typed: `ipfs:0/${V0.toLowerCase()}`,
+    facade: latest(`ipfs/${V0.toLowerCase()}`),
+    line: /REF_INVALID: .*a CIDv0 loses its meaning in lower case/
+  },
+  { what: 'a CIDv0 as a tag', typed: `ipfs:0/i:${V0}`, facade: `i/manifests/${V0}`, line: /REF_INVALID: .*a tag names no image; write ipfs:\/\/Qm/ },
+  { what: 'a CID of another codec', typed: `ipfs://${DAG_CBOR}`, facade: latest(`ipfs/${DAG_CBOR}`), shim: [DAG_CBOR, 400], line: /CID_UNSUPPORTED: .*0x71/ }
+]
+run.each(CANNOT_WORK)('$what is called by its name to whoever asks: pull, inspect, the façade, the shim', async ({ typed, facade, shim, line }) => {
+  const [archive, good] = [(await archiveCid()).toString(), (await freshImage()).toString()]
+  const spelled = (text: string): string => text.replace('ARCHIVE', archive).replace('GOOD', good)
+  expect(await refusal(spelled(typed))).toMatch(line)
+  const inspected = await command(['inspect', spelled(typed), '--config', scene.config])
+  expect([inspected.code, inspected.stdout, inspected.stderr]).toEqual([1, '', expect.stringMatching(line)])
+
+  const urlOf = (what: string): string => new RegExp(`"url":"(http:[^"]+)"[^}]*"msg":"${what}"`).exec(scene.log)?.[1] ?? ''
+  const answer = await fetch(`${urlOf('serving images as a registry')}/v2/${spelled(facade)}`)
+  expect([answer.ok, await answer.json()]).toEqual([false, { errors: [{ code: expect.any(String), message: expect.stringMatching(line) }] }])
+  if (shim !== undefined) {
+    const said = await fetch(`${urlOf('serving the RPC of Kubo')}/api/v0/cat?arg=${shim[0]}`, { method: 'POST' })
+    expect([said.status, await said.json()]).toEqual([shim[1], expect.objectContaining({ Message: expect.stringMatching(line) })])
+  }
 }, 60_000)
 
 run('a user who gives up', async () => {

@@ -4,7 +4,7 @@ import { SnapshotterError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { type Registry, type RegistryBlob, serveRegistry } from '../../src/http/registry.ts'
 import { readRange } from '../../src/http/registry-request.ts'
-import { rawCidOf } from '../../src/verify/cid.ts'
+import { parseCid, rawCidOf } from '../../src/verify/cid.ts'
 import { digestOf } from '../../src/verify/digest.ts'
 import { type VerifiedBytes, verifiedPart, verifyDigest } from '../../src/verify/verified-bytes.ts'
 
@@ -13,6 +13,8 @@ const LAYER = Buffer.alloc(100_000, 'layer')
 const OTHER = digestOf(Buffer.from('other'))
 const cidOf = (text: string): string => rawCidOf(digestOf(Buffer.from(text))).toString()
 const CID = cidOf('image')
+const V0 = 'QmNWUN9Hk8gMEeRUaBuznW1xv1SXGeSKqZSdesSpmiKm9L'
+const V0_AS_V1 = parseCid(V0).toV1().toString()
 const FAILURES = {
   [cidOf('unpinned')]: new SnapshotterError('ROOT_NOT_FOUND', 'nobody has it'),
   [cidOf('late')]: new SnapshotterError('GATEWAY_TIMEOUT', 'too slow'),
@@ -125,6 +127,18 @@ describe('the façade', () => {
     const got = await ask(path)
     expect(got.status).toBe(status)
     expect((JSON.parse(got.body.toString()) as { errors: unknown[] }).errors).toHaveLength(1)
+  })
+
+  test.each([
+    ['a mutable name', '/v2/ipns/k51qzi5uqu5dh/manifests/latest', 'REF_MUTABLE: "ipfs:0/ipns/k51qzi5uqu5dh:latest" can point elsewhere tomorrow'],
+    ['a CIDv0', `/v2/ipfs/${V0}/manifests/latest`, `this form needs a lower-case CIDv1; write ipfs:0/${V0_AS_V1} or ipfs://${V0}`],
+    ['a CIDv0 in lower case', `/v2/ipfs/${V0.toLowerCase()}/manifests/latest`, 'a CIDv0 loses its meaning in lower case; use the CIDv1 (ipfs cid base32)'],
+    ['a CIDv0 as a tag', `/v2/i/manifests/${V0}`, `not a CID: "i"; a tag names no image; write ipfs://${V0}, or its CIDv1`]
+  ])('says why it cannot find %s', async (_what, path, why) => {
+    const got = await ask(path)
+    expect(got.status).toBe(400)
+    expect((JSON.parse(got.body.toString()) as { errors: Array<{ code: string, message: string }> }).errors)
+      .toEqual([{ code: 'NAME_INVALID', message: expect.stringContaining(why) }])
   })
 
   test.each(['POST', 'PUT', 'DELETE', 'PATCH'])('is read-only: %s', async (method) => {
