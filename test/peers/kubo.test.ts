@@ -19,6 +19,11 @@ const FILES = 3
 const FILE_BYTES = 1_300_000 // several leaves in each layer
 const PATHS = Array.from({ length: FILES }, (_, at) => `/data/${at}`)
 const PREPARE_MS = 180_000
+const IMPORTERS = [
+  ['--cid-version=0', '--raw-leaves=false'], ['--cid-version=1', '--raw-leaves=false', '--chunker=size-65536'], ['--chunker=size-262144', '--max-file-links=3'],
+  ['--chunker=rabin'], ['--chunker=rabin-16384-65536-131072'], ['--chunker=buzhash'], ['--trickle', '--chunker=size-32768'], ['--inline', '--inline-limit=64'],
+  ['--max-directory-links=1', '--max-hamt-fanout=8'], ['--preserve-mode', '--preserve-mtime', '--raw-leaves=false'], ['--chunker=size-2000000']
+]
 const ABSENT = 'bafybeidleclw6csof6vkm6qwvbdcjpxaxdrv77rzomngcujn6aquawoude'
 
 interface Verified { readonly manifestDigest: string, readonly cid: string }
@@ -114,6 +119,25 @@ describe('Kubo', () => {
         expect(hashLines(await scene.run(name, '/bin/e2e', 'sha', ...PATHS))).toEqual(image.expected(PATHS))
         await scene.removeImage(name)
       }
+    } finally {
+      await scene.end()
+    }
+  }, PREPARE_MS)
+
+  // An image for each, since a layer that is in the cache is not asked for again.
+  withContainer('whatever its importer, an image that it added runs from its gateway, and one under another hash is refused', async () => {
+    const scene = await Scene.start({ sources: [gateway] })
+    try {
+      for (const [at, flags] of IMPORTERS.entries()) {
+        const { layout, expected } = programImage(join(folder, `import-${at}`), [randomFiles(FILES, FILE_BYTES)])
+        const cid = await kubo.ipfs('add', '--recursive', '--quieter', ...flags, layout)
+        const { name } = await scene.pull(`ipfs://${cid}`)
+        expect([flags, hashLines(await scene.run(name, '/bin/e2e', 'sha', ...PATHS))]).toEqual([flags, expected(PATHS)])
+        expect(await commandJson<Verified>('verify', `ipfs://${cid}`, '--gateway', gateway)).toMatchObject({ manifestDigest: expect.any(String) })
+        await scene.removeImage(name)
+      }
+      const other = await kubo.ipfs('add', '--recursive', '--quieter', '--hash=blake2b-256', image.layout)
+      expect(await scene.tryPull(`ipfs://${other}`)).toMatchObject({ code: 1, stderr: expect.stringMatching(/^CID_UNSUPPORTED: .*only full sha2-256/m) })
     } finally {
       await scene.end()
     }
