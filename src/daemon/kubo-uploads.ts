@@ -1,7 +1,7 @@
 // What the Kubo-RPC shim stores: files, blocks and CARs as blocks of this node. An upload is stored whole or not at all, and
 // pinned after it is stored; a client that goes away before leaves nothing.
 import type { CID } from 'multiformats/cid'
-import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { BLOCK_BYTES_MAX } from '../base/limits.ts'
 import type { AddedEntry, AddOptions, BlockOptions, ImportedCars, KuboWrites, Pinned } from '../http/kubo-writes.ts'
 import type { Part } from '../http/multipart.ts'
@@ -75,7 +75,7 @@ export class KuboUploads implements KuboWrites {
   }
 
   readonly pin = async (cids: readonly CID[]): Promise<void> => {
-    for (const cid of cids) await this.#given.pin(cid)
+    for (const cid of cids) await this.#pin(cid)
   }
 
   readonly unpin = async (cids: readonly CID[]): Promise<void> => {
@@ -100,7 +100,17 @@ export class KuboUploads implements KuboWrites {
   async #keep (upload: BlockUpload, pins: readonly CID[], signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
     await upload.commit()
-    for (const cid of pins) await this.#given.pin(cid)
+    for (const cid of pins) await this.#pin(cid)
+  }
+
+  /** @throws FAILED_PRECONDITION for what is not here: to Kubo's own command, 404 says that there is no such command. */
+  async #pin (root: CID): Promise<void> {
+    try {
+      await this.#given.pin(root)
+    } catch (cause) {
+      if (!hasCode(cause, 'NOT_FOUND')) throw cause
+      throw new SnapshotterError('FAILED_PRECONDITION', `${messageOf(cause)}, and nothing is fetched for a pin: add or import it`, {}, { cause })
+    }
   }
 
   async #tryPin (root: CID): Promise<string> {

@@ -35,23 +35,18 @@ export class BlockUpload {
   /** Blocks that came, repeats included, and their bytes. */
   readonly stats = { blocks: 0, bytes: 0 }
 
-  static async begin (incoming: string, space: UploadSpace): Promise<BlockUpload> {
-    const folder = join(incoming, randomUUID())
-    await mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause: unknown) => { throw asWriteFailure(folder, cause) })
-    return new BlockUpload(folder, space)
+  constructor (incoming: string, space: UploadSpace) {
+    this.#folder = join(incoming, randomUUID())
+    this.#space = space
   }
 
-  private constructor (folder: string, space: UploadSpace) {
-    this.#folder = folder
-    this.#space = space
+  /** @throws RESOURCE_EXHAUSTED */
+  async begin (): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 }).catch((cause: unknown) => { throw asWriteFailure('an upload', cause) })
   }
 
   holds (name: string): boolean {
     return this.#names.has(name)
-  }
-
-  get names (): Iterable<string> {
-    return this.#names
   }
 
   /** @throws CID_UNSUPPORTED, BLOCK_TOO_LARGE, BLOCK_HASH_MISMATCH, LIMIT_EXCEEDED, RESOURCE_EXHAUSTED. `bytes` may be reused after it. */

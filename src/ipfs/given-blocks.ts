@@ -75,16 +75,22 @@ export class GivenBlocks {
 
   /** Must be closed. @throws UNAVAILABLE when too many are under way, RESOURCE_EXHAUSTED */
   async begin (): Promise<BlockUpload> {
-    if (this.#uploads.size >= UPLOADS_AT_ONCE) throw new SnapshotterError('UNAVAILABLE', `${this.#uploads.size} uploads are under way; try again`)
-    const upload: BlockUpload = await BlockUpload.begin(this.#incoming, {
+    const upload = new BlockUpload(this.#incoming, {
       isWhole: async (cid) => await this.#isWhole(cid),
       reserve: async (bytes) => { await this.#reserve(bytes) },
       release: (bytes) => { this.#bytes -= bytes },
       take: async (from, names) => { await this.#turn.run(async () => { await this.#take(from, names) }) },
       ended: () => { this.#uploads.delete(upload) }
     })
+    if (this.#uploads.size >= UPLOADS_AT_ONCE) throw new SnapshotterError('UNAVAILABLE', `${this.#uploads.size} uploads are under way; try again`)
     this.#uploads.add(upload)
-    return upload
+    try {
+      await upload.begin()
+      return upload
+    } catch (error) {
+      await upload.close()
+      throw error
+    }
   }
 
   async pins (): Promise<CID[]> {

@@ -139,7 +139,7 @@ describe('the RPC of Kubo', () => {
     ['an unknown command', 501, '/api/v0/swarm/peers', {}],
     ['an upload that is no multipart', 400, '/api/v0/add', { body: Buffer.alloc(1_000) }],
     ['an upload without a body', 400, '/api/v0/add', {}],
-    ['pin/add of what is not here', 404, `/api/v0/pin/add?arg=${CID}`, {}],
+    ['pin/add of what is not here', 424, `/api/v0/pin/add?arg=${CID}`, {}],
     ['pin/add of one block of a DAG', 501, `/api/v0/pin/add?arg=${CID}&recursive=false`, {}],
     ['pin/ls of what is not pinned', 424, `/api/v0/pin/ls?arg=${CID}`, {}],
     ['pin/rm of what is not pinned', 424, `/api/v0/pin/rm?arg=${CID}`, {}],

@@ -96,10 +96,10 @@ describe('the shim', () => {
         expect(JSON.parse((await ipfs('cat', published.keep.cid)).stdout)).toMatchObject({ size: expect.any(Number), urls: [expect.stringMatching(/^ipfs:/)] })
         expect((await ipfs('cat', `${published.keep.cid}/blobs/sha256/${digest}`)).stdout).toContain('schemaVersion')
         expect((await ipfs('files', 'stat', '--size', `/ipfs/${published.keep.cid}/oci-layout`)).stdout.trim()).toBe('30')
-        expect((await ipfs('block', 'stat', published.keep.nerdctlCid)).stdout).toContain(published.keep.nerdctlCid)
+        expect((await ipfs('block', 'stat', published.estargz.nerdctlCid)).stdout).toContain(published.estargz.nerdctlCid)
         expect((await ipfs('version', '--all')).code).toBe(0)
         expect((await ipfs('id')).stdout).toContain('ipfs-snapshotter')
-        expect(await ipfs('pin', 'add', published.keep.cid)).toMatchObject({ code: 1, stderr: expect.stringContaining('NOT_FOUND') })
+        expect(await ipfs('pin', 'add', published.keep.cid)).toMatchObject({ code: 1, stderr: expect.stringContaining('nothing is fetched for a pin') })
       }, PREPARE_MS)
 
       withNerdctl('says a status for a root that nobody has, and the log says why', async () => {
