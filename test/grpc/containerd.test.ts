@@ -1,6 +1,7 @@
 // Real containerd, real runc, our gRPC server; the lazy layers are directories that tests bind.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, readlinkSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -64,7 +65,7 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
       plan: image.plan, address: containerd.address, namespace: 'default', name: NAME, snapshotter: PLUGIN, snapshotterAddress: server.address, ...init
     })
   const runContainer = async (namespace: string, name: string, id: string, ...command: string[]): Promise<string> =>
-    await containerd.ctr('-n', namespace, 'run', '--rm', '--snapshotter', PLUGIN, name, id, ...command)
+    await containerd.ctr('-n', namespace, 'run', '--rm', '--snapshotter', PLUGIN, name, unique(id), ...command)
   const countOf = async (...args: string[]): Promise<number> =>
     (await containerd.ctr(...args)).trim().split('\n').filter((line) => line !== '').length
   /** Everything that could be left in a namespace: images, blobs, leases, snapshots. */
@@ -274,7 +275,7 @@ describe.each(versions)('a killed snapshotter under containerd $version', (binar
     const containerd = await PrivateContainerd.start({ folder: join(folder, 'c'), binaries, snapshotters: { [PLUGIN]: socket } })
     try {
       await pullImage({ plan: image.plan, address: containerd.address, namespace: 'default', name: NAME, snapshotter: PLUGIN })
-      const holding = containerd.spawnCtr('run', '--rm', '--snapshotter', PLUGIN, NAME, 'holding', '/bin/tiny', 'hold', '/etc/message')
+      const holding = containerd.spawnCtr('run', '--rm', '--snapshotter', PLUGIN, NAME, unique('holding'), '/bin/tiny', 'hold', '/etc/message')
       let said = ''
       holding.stdout?.on('data', (data: Buffer) => { said += data.toString() })
       holding.stderr?.on('data', (data: Buffer) => { said += data.toString() })
@@ -293,7 +294,7 @@ describe.each(versions)('a killed snapshotter under containerd $version', (binar
       await kill(server)
       server = await startServer(join(folder, 'snap'), socket, '{}')
       await containerd.start()
-      expect(await containerd.ctr('run', '--rm', '--snapshotter', PLUGIN, NAME, 'third')).toBe('from the upper layer one\n')
+      expect(await containerd.ctr('run', '--rm', '--snapshotter', PLUGIN, NAME, unique('third'))).toBe('from the upper layer one\n')
     } finally {
       await containerd.stop()
       await kill(server)
@@ -332,10 +333,15 @@ async function startServer (root: string, socket: string, layers: string): Promi
   return child
 }
 
+/** runc keeps the containers of every containerd of the machine in one place. */
+function unique (id: string): string {
+  return `${id}-${randomUUID()}`
+}
+
 /** containerd waits up to three seconds before it dials a plugin again that was away. */
 async function runWhenConnected (containerd: PrivateContainerd, id: string): Promise<string> {
   while (true) {
-    const { code, stdout, stderr } = await containerd.tryCtr('run', '--rm', '--snapshotter', PLUGIN, NAME, id)
+    const { code, stdout, stderr } = await containerd.tryCtr('run', '--rm', '--snapshotter', PLUGIN, NAME, unique(id))
     if (code === 0) return stdout
     expect(stderr).toContain('connection')
     await sleep(100)
