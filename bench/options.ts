@@ -1,7 +1,7 @@
 // The command line of `npm run bench`: parts by name, and what to keep of them. Refuses what it does not know.
 import { parseArgs } from 'node:util'
 
-export const PARTS = ['cold', 'steady', 'publish', 'soak', 'growth'] as const
+export const PARTS = ['cold', 'steady', 'publish', 'content', 'soak', 'growth'] as const
 /** Not run unless named: it takes long by its nature. */
 const ONLY_WHEN_NAMED: readonly string[] = ['soak', 'growth']
 const RUNS = 5

@@ -188,6 +188,7 @@ export const CONTAINERD_WRITE_PATIENCE_MS = 60_000 // all tries at one blob
 export const CONTENT_PIECE_BYTES = 1 * MiB // one WRITE message, one answer to Read; what of a blob is hashed at once
 export const CONTENT_REF_BYTES_MAX = 4 * KiB // of an ingest: namespace, number, kind and digest fit many times
 export const PROMISES_MAX = 100_000 // blobs of resolved images that answer without being here: those of thousands of images
+export const RECENT_PIECES_BYTES_MAX = 8 * MiB // of pieces that were read in part: a reader goes on in its own, and eight can at once
 export const PIECE_TABLES_BYTES_MAX = 32 * MiB // hashes of blobs that are read; those of a terabyte
 export const LEASE_LIFETIME_MS = 24 * 3_600_000 // as containerd's own clients; nothing renews a lease
 export const GRPC_STOP_GRACE_MS = 2_000 // calls in flight at SIGTERM

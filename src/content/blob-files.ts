@@ -1,5 +1,5 @@
 // Blobs as files, `blobs/sha256/<hex>`, on a disk that nobody has to trust: every piece that is read is hashed during this
-// very read. The pieces' digests are kept in memory only; they come from the bytes as they were written, or from a pass
+// very read, or is in memory since. The pieces' digests are kept in memory only; they come from the bytes as they were written, or from a pass
 // over the whole file that matched the blob's own digest.
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,6 +9,7 @@ import { CONTENT_PIECE_BYTES, PIECE_TABLES_BYTES_MAX } from '../base/limits.ts'
 import { type Digest, digestBytes, digestFromBytes, isDigest } from '../verify/digest.ts'
 import { type VerifiedBytes, verifiedPart, verifyDigest } from '../verify/verified-bytes.ts'
 import { PieceHasher } from './piece-hasher.ts'
+import { RecentPieces } from './recent-pieces.ts'
 
 const PIECE = CONTENT_PIECE_BYTES
 const HASH_BYTES = 32
@@ -18,6 +19,7 @@ export class BlobFiles {
   /** By digest, the one used last at the end: a sha256 for each `CONTENT_PIECE_BYTES`. */
   readonly #tables = new Map<Digest, Uint8Array>()
   #tableBytes = 0
+  readonly #recent = new RecentPieces()
 
   constructor (folder: string) {
     this.#folder = folder
@@ -32,6 +34,7 @@ export class BlobFiles {
 
   async remove (digest: Digest): Promise<void> {
     this.#forget(digest)
+    this.#recent.forget(digest)
     await rm(this.#path(digest), { force: true })
   }
 
@@ -45,19 +48,30 @@ export class BlobFiles {
    * @throws DIGEST_MISMATCH when the disk gave back other bytes than were written; NOT_FOUND when the file is gone.
    */
   async * read (digest: Digest, size: number, offset: number, length: number): AsyncGenerator<VerifiedBytes, undefined> {
-    await using file = await open(this.#path(digest), 'r').catch((cause: unknown) => {
+    const end = offset + length
+    await using opened = new AsyncDisposableStack()
+    let file: FileHandle | null = null
+    for (let start = Math.floor(offset / PIECE) * PIECE; start < end; start += PIECE) {
+      const [from, to] = [Math.max(offset - start, 0), Math.min(end, start + PIECE, size) - start]
+      const piece = this.#recent.find(digest, start) ??
+        await this.#piece(file ??= opened.use(await this.#open(digest)), digest, start, Math.min(PIECE, size - start))
+      if (to - from < piece.length) this.#recent.keep(digest, start, piece)
+      yield verifiedPart(piece, from, to)
+    }
+  }
+
+  async #open (digest: Digest): Promise<FileHandle> {
+    return await open(this.#path(digest), 'r').catch((cause: unknown) => {
       if (systemCode(cause) !== 'ENOENT') throw cause
       throw new SnapshotterError('NOT_FOUND', `content ${digest} was removed from the disk by somebody else`, {}, { cause })
     })
+  }
+
+  async #piece (file: FileHandle, digest: Digest, start: number, length: number): Promise<VerifiedBytes> {
     const table = this.#tables.get(digest) ?? await deriveTable(file, digest)
     this.#remember(digest, table)
-    const end = offset + length
-    for (let start = Math.floor(offset / PIECE) * PIECE; start < end; start += PIECE) {
-      const bytes = await readWhole(file, start, Math.min(PIECE, size - start))
-      const wanted = digestFromBytes(table.subarray(start / PIECE * HASH_BYTES, (start / PIECE + 1) * HASH_BYTES))
-      const piece = verifyDigest(wanted, bytes, `bytes at ${start} of content ${digest} on the disk`)
-      yield verifiedPart(piece, Math.max(offset - start, 0), Math.min(end - start, piece.length))
-    }
+    const wanted = digestFromBytes(table.subarray(start / PIECE * HASH_BYTES, (start / PIECE + 1) * HASH_BYTES))
+    return verifyDigest(wanted, await readWhole(file, start, length), `bytes at ${start} of content ${digest} on the disk`)
   }
 
   #path (digest: Digest): string {

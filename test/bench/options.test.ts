@@ -3,7 +3,7 @@ import { expect, test } from '@jest/globals'
 import { parseOptions } from '../../bench/options.ts'
 
 test('runs every part but those that take long by nature, five runs each', () => {
-  expect(parseOptions([], 1000)).toMatchObject({ parts: ['cold', 'steady', 'publish'], runs: 5, seed: 1000, quick: false, trace: false })
+  expect(parseOptions([], 1000)).toMatchObject({ parts: ['cold', 'steady', 'publish', 'content'], runs: 5, seed: 1000, quick: false, trace: false })
   expect(parseOptions([], 0)).toMatchObject({ images: [], links: [], contenders: [] })
 })
 

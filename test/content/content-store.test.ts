@@ -58,6 +58,19 @@ describe('a blob', () => {
     await expect(get(DIGEST, BYTES.length + 1)).rejects.toMatchObject({ code: 'OUT_OF_RANGE' })
   })
 
+  test('that is read in small steps needs the disk once a piece, and not after it was deleted', async () => {
+    await put(BYTES)
+    const step = 32 * 1024
+    const piece = BYTES.subarray(0, CONTENT_PIECE_BYTES)
+    expect((await get(DIGEST, 0, step)).equals(piece.subarray(0, step))).toBe(true)
+    writeFileSync(fileOf(DIGEST), Buffer.alloc(BYTES.length, 'other bytes'))
+    for (let at = step; at < piece.length; at += step) expect((await get(DIGEST, at, step)).equals(piece.subarray(at, at + step))).toBe(true)
+    await expect(get(DIGEST, CONTENT_PIECE_BYTES, step)).rejects.toMatchObject({ code: 'DIGEST_MISMATCH' })
+    await expect(get(DIGEST, 0, step)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await put(BYTES)
+    expect((await get(DIGEST, 0, step)).equals(piece.subarray(0, step))).toBe(true)
+  })
+
   test.each([
     ['flipped', (path: string) => { writeSync(openSync(path, 'r+'), Buffer.of(0xff), 0, 1, CONTENT_PIECE_BYTES + 5) }],
     ['cut', (path: string) => { truncateSync(path, BYTES.length - 1) }],

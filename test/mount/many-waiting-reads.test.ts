@@ -1,9 +1,9 @@
 // Reads that wait for a dead network are background requests of the FUSE connection, often one a page, and hold their places: with
 // few places they would stop reads of what is cached, and the self-test of the very `serve` that must answer them.
 import { expect, test } from '@jest/globals'
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { silentLog } from '../../src/base/log.ts'
@@ -39,6 +39,7 @@ async function waiting (scene: DriverScene, limit: number | null): Promise<Waits
   const [there, away] = [await mount({ known }), await mount(Object.fromEntries(contents.map((content, at) => [`f${at}`, content])))]
   expect(await hashOf(join(there, 'known'))).toBe(sha256Of(known))
   const connection = join('/sys/fs/fuse/connections', String(minorOf(join(scene.fixture.state, 'data'))))
+  if (!existsSync(connection)) execFileSync('mount', ['-t', 'fusectl', 'fusectl', '/sys/fs/fuse/connections']) // systemd does it elsewhere
   const places = (): number => Number(readFileSync(join(connection, 'max_background'), 'utf8'))
   if (limit !== null) writeFileSync(join(connection, 'max_background'), String(limit))
   const gate = Promise.withResolvers<undefined>()
