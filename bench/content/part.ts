@@ -1,8 +1,10 @@
-// The content store: blobs written and read by `ctr` through containerd, with our store in the place of its own and with its own.
-// Each run has a blob of its own; cold: after the page cache was dropped.
+// The content store: blobs written and read through containerd, with our store in the place of its own and with its own. A stream is
+// one Read call; `ctr` and most Go programs make one for each 32 KiB. Each run has a blob of its own; cold: after the page cache was dropped.
 import { createHash, randomBytes } from 'node:crypto'
 import { open, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { credentials, Metadata } from '@grpc/grpc-js'
+import { serviceOf } from '../../src/grpc/protocol.ts'
 import { Scene } from '../../test/e2e/harness.ts'
 import type { BarChart } from '../chart.ts'
 import { run } from '../demo/run.ts'
@@ -13,7 +15,7 @@ const BLOB_BYTES = 256 * 2 ** 20
 const PIECE_BYTES = 2 ** 20
 const GOAL = 0.8
 const STORES = ['ours', "containerd's own"] as const
-const WORKS = ['write', 'read, cold', 'read, warm'] as const
+const WORKS = ['write', 'stream, cold', 'stream, warm', 'steps of 32 KiB'] as const
 
 type Store = typeof STORES[number]
 type Work = typeof WORKS[number]
@@ -47,16 +49,34 @@ async function runContent (context: BenchContext): Promise<PartResult> {
 
 async function measure ({ containerd }: Scene, file: string, note: (work: Work, megabytesPerSecond: number) => void): Promise<void> {
   const digest = await writeBlob(file)
-  const timed = async (work: Work, words: string): Promise<void> => {
+  const timed = async (work: Work, does: () => Promise<unknown>): Promise<void> => {
     const began = performance.now()
-    await run('sh', ['-c', `ctr --address "$0" content ${words}`, containerd.address, digest, file])
+    await does()
     note(work, BLOB_BYTES / 1000 / (performance.now() - began))
   }
-  await timed('write', `ingest --expected-size ${BLOB_BYTES} --expected-digest "$1" "$1" < "$2"`)
+  const ctr = async (words: string): Promise<unknown> => await run('sh', ['-c', `ctr --address "$0" content ${words}`, containerd.address, digest, file])
+  await timed('write', async () => await ctr(`ingest --expected-size ${BLOB_BYTES} --expected-digest "$1" "$1" < "$2"`))
   await writeFile('/proc/sys/vm/drop_caches', '3')
-  await timed('read, cold', 'get "$1" > /dev/null')
-  await timed('read, warm', 'get "$1" > /dev/null')
+  for (const work of ['stream, cold', 'stream, warm'] as const) await timed(work, async () => { await stream(containerd.address, digest) })
+  await timed('steps of 32 KiB', async () => await ctr('get "$1" > /dev/null'))
   await containerd.ctr('content', 'rm', digest)
+}
+
+type Reading = (request: object, metadata: Metadata) => AsyncIterable<{ readonly data: Uint8Array }>
+
+async function stream (address: string, digest: string): Promise<void> {
+  const Constructor = serviceOf('content')
+  const client = new Constructor(`unix:${address}`, credentials.createInsecure())
+  const metadata = new Metadata()
+  metadata.set('containerd-namespace', 'default')
+  let bytes = 0
+  try {
+    const read = (client as unknown as { Read: Reading }).Read({ digest, offset: 0, size: 0 }, metadata)
+    for await (const { data } of read) bytes += data.length
+  } finally {
+    client.close()
+  }
+  if (bytes !== BLOB_BYTES) throw new Error(`a stream of ${bytes} bytes`)
 }
 
 /** @returns its digest; it is on the disk. */
