@@ -1,5 +1,5 @@
 // Files served, mounted, read, unmounted and removed again and again: descriptors, threads and memory of guardian, worker and
-// control come back to where they began. IPFS_SNAPSHOTTER_MOUNTS asks for more than the short form.
+// control come back to where they began.
 import { describe, expect, test } from '@jest/globals'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
@@ -16,7 +16,7 @@ import { layerFrom } from '../suites/layer-from-tree.ts'
 if (dataPlaneSkipReason !== null) process.stderr.write(`leak tests skipped: ${dataPlaneSkipReason}\n`)
 const suite = dataPlaneSkipReason === null ? describe : describe.skip
 
-const MOUNTS = Number(process.env['IPFS_SNAPSHOTTER_MOUNTS'] ?? 200)
+const MOUNTS = Number(process.env['IPFS_SNAPSHOTTER_MOUNTS'] ?? 1000)
 const WARM_UP = 20
 const GROWTH_KIB = 2048 // of 200 rounds and of 1000 alike: what a round leaves would be more
 
