@@ -22,6 +22,8 @@ export function whyNoSystemd (): string | null {
       return `${program} is not on PATH`
     }
   }
+  // Our root is a filesystem's root, unless this is a chroot (proc(5), mountinfo).
+  if (!/^\d+ \d+ \S+ \/ \/ /m.test(readFileSync('/proc/self/mountinfo', 'utf8'))) return 'systemd-nspawn boots nothing from within a chroot'
   return readFileSync('/proc/mounts', 'utf8').includes(' cgroup2 ') ? null : 'no cgroup2 filesystem is mounted here'
 }
 
