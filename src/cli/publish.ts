@@ -5,7 +5,9 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { systemClock } from '../base/clock.ts'
 import { CHUNK_BYTES_MAX, PUBLISH_CHUNK_BYTES, PUBLISH_CHUNK_BYTES_MIN } from '../base/limits.ts'
 import { parseSize } from '../config/units.ts'
-import { parsePlatform } from '../oci/platform.ts'
+import { loadConfig } from '../config/load.ts'
+import { parsePlatform, type Platform } from '../oci/platform.ts'
+import type { ImageSource } from '../publish/image-source.ts'
 import { readPrefetchList } from '../publish/prefetch-list.ts'
 import { publish, type Published } from '../publish/publish.ts'
 import { createProgress } from './progress.ts'
@@ -13,7 +15,10 @@ import { createProgress } from './progress.ts'
 interface Flags {
   readonly format: 'estargz' | 'keep'
   readonly car: string
-  readonly platform?: string
+  readonly platform: readonly Platform[]
+  readonly allPlatforms?: true
+  readonly containerd?: string
+  readonly config?: string
   readonly prefetchList?: string
   readonly chunkSize: number
   readonly chunker?: keyof typeof CHUNKERS
@@ -30,18 +35,20 @@ const MEMBERS_PER_PROCESSOR = 4 // enough that a slow member does not idle the o
 export function publishCommand (): Command {
   return new Command('publish')
     .description('Write an image as a CAR file, ready to be pinned, and print its CID.')
-    .argument('<source>', 'OCI layout directory, OCI archive or docker archive (archives may be gzipped)')
+    .argument('<source>', 'OCI layout directory, OCI archive or docker archive (archives may be gzipped), or containerd://NAMESPACE/IMAGE')
     .addOption(new Option('--format <format>', 'estargz: lazy layers; keep: no byte changes')
       .choices(['estargz', 'keep']).default('estargz'))
     .requiredOption('--car <file>', 'the CAR file to write')
-    .option('--platform <os/arch>', 'which image of several (default: the only one, else that of this machine)')
+    .option('--platform <os/arch>', 'which images of several, as a list or repeated (default: the only one, else that of this machine)', platforms, [])
+    .addOption(new Option('--all-platforms', 'all images of the source').conflicts('platform'))
+    .option('--containerd <socket>', 'of the containerd that containerd:// means (default: that of the config file)')
     .option('--prefetch-list <file>', 'paths that the workload reads first, one a line')
     .option('--chunk-size <size>', 'bytes of a file that are fetched and checked together', chunkSize, PUBLISH_CHUNK_BYTES)
     .addOption(new Option('--chunker <chunker>', 'size of IPFS blocks, part of the CID: ipfs add makes the same CIDs only with the same --chunker ' +
       '(default: size-262144 for estargz, so that a node fetches less that it does not read; size-1048576 for keep)')
       .choices(Object.keys(CHUNKERS)))
     .option('--json', 'print one JSON object')
-    .option('--config <file>', 'accepted and not needed')
+    .option('--config <file>', 'settings (TOML): where containerd is')
     .action(run)
 }
 
@@ -52,10 +59,10 @@ async function run (source: string, flags: Flags): Promise<void> {
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
   try {
     const published = await publish({
-      source,
+      source: await sourceOf(source, flags, stop.signal),
       car: flags.car,
       format: flags.format,
-      platform: flags.platform === undefined ? null : parsePlatform(flags.platform),
+      platforms: flags.allPlatforms === true ? 'all' : flags.platform,
       wanted: flags.prefetchList === undefined ? [] : await readPrefetchList(flags.prefetchList),
       chunkBytes: flags.chunkSize,
       leafBytes: CHUNKERS[flags.chunker ?? DEFAULT_CHUNKER[flags.format]],
@@ -74,6 +81,18 @@ async function run (source: string, flags: Flags): Promise<void> {
   }
 }
 
+/** What is no path is open when it comes back; containerd's API is loaded for those who need it. */
+async function sourceOf (text: string, flags: Flags, signal: AbortSignal): Promise<string | ImageSource> {
+  if (!text.startsWith('containerd://')) return text
+  const { openContainerdImage } = await import('../daemon/containerd-image.ts')
+  return await openContainerdImage(text, flags.containerd ?? loadConfig(flags.config).containerdAddress, signal)
+}
+
+/** A list as docker and nerdctl take it. */
+function platforms (text: string, before: readonly Platform[]): Platform[] {
+  return [...before, ...text.split(',').map((one) => parsePlatform(one.trim()))]
+}
+
 function chunkSize (text: string): number {
   const size = /^\d+$/.test(text) ? Number(text) : sizeWithUnit(text)
   if (!(size >= PUBLISH_CHUNK_BYTES_MIN && size <= CHUNK_BYTES_MAX)) {
@@ -90,13 +109,14 @@ function sizeWithUnit (text: string): number {
   }
 }
 
-function humanText ({ reference, references, platform, layers, car }: Published): string {
+function humanText ({ reference, references, images, car }: Published): string {
+  const layers = [...new Map(images.flatMap(({ layers }) => layers).map((layer) => [layer.digest, layer])).values()]
   const bytes = layers.reduce((sum, { size }) => sum + size, 0)
   const lazy = layers.filter((layer) => layer.lazy).length
   return [
     reference,
     '',
-    `  platform  ${platform}`,
+    `  platform  ${images.map(({ platform }) => platform).join(', ')}`,
     `  layers    ${layers.length} (${lazy} lazy), ${(bytes / 1e6).toFixed(1)} MB`,
     `  car       ${car}`,
     `  nerdctl   ${references.nerdctl}`,

@@ -72,6 +72,11 @@ export class ContainerdClient {
     return (await this.#call<{ info: WireContentInfo }>('content', 'Info', { digest })).info
   }
 
+  /** Bytes [offset, offset + size) of a blob, `size` above 0, in pieces of containerd's choice. */
+  async * readContent (digest: string, offset: number, size: number): AsyncGenerator<Uint8Array> {
+    for await (const { data } of this.#stream<{ data: Uint8Array }>('content', 'Read', { digest, offset, size })) yield data
+  }
+
   /** Sets the labels given and leaves the others. */
   async labelContent (digest: string, labels: StringMap, lease: string): Promise<void> {
     await this.#call('content', 'Update', { info: { digest, labels }, updateMask: labelMask(labels) }, lease)
@@ -101,13 +106,9 @@ export class ContainerdClient {
 
   /** Name → name of the parent, of all snapshots of the namespace. */
   async snapshotParents (snapshotter: string): Promise<Map<string, string>> {
-    const stub = this.#stub('snapshots') as unknown as { List: (request: object, metadata: GrpcMetadata, options: CallOptions) => AsyncIterable<unknown> }
     const parents = new Map<string, string>()
-    try {
-      const pages = stub.List({ snapshotter }, this.#metadata(''), { deadline: systemClock.now() + CONTAINERD_CALL_DEADLINE_MS })
-      for await (const page of pages) for (const { name, parent } of (page as { info: WireSnapshotInfo[] }).info) parents.set(name, parent)
-    } catch (error) {
-      throw this.#explain(error as Error, 'List')
+    for await (const { info } of this.#stream<{ info: WireSnapshotInfo[] }>('snapshots', 'List', { snapshotter })) {
+      for (const { name, parent } of info) parents.set(name, parent)
     }
     return parents
   }
@@ -165,6 +166,16 @@ export class ContainerdClient {
       const onAbort = (): void => call?.cancel()
       signal?.addEventListener('abort', onAbort, { once: true })
     })
+  }
+
+  async * #stream<Message> (service: ServiceName, method: string, request: object): AsyncGenerator<Message> {
+    this.#signal?.throwIfAborted()
+    const stub = this.#stub(service) as unknown as Record<string, (request: object, metadata: GrpcMetadata, options: CallOptions) => AsyncIterable<Message>>
+    try {
+      yield * stub[method]?.(request, this.#metadata(''), { deadline: systemClock.now() + CONTAINERD_CALL_DEADLINE_MS }) ?? []
+    } catch (error) {
+      throw this.#explain(error as Error, method)
+    }
   }
 
   #explain (error: Error, method: string): SnapshotterError {

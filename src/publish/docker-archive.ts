@@ -56,15 +56,18 @@ export async function dockerArchive (path: string, archive: ArchiveIndex, close:
 }
 
 function indexOf (manifest: Buffer, { os, architecture, variant }: Platform, tag: string | undefined): Buffer {
-  const annotations = tag === undefined
-    ? undefined
-    : { [ANNOTATION_IMAGE_NAME]: tag, [ANNOTATION_REF_NAME]: tag.slice(tag.lastIndexOf(':') + 1) }
+  const annotations = tag === undefined ? undefined : nameAnnotations(tag)
   const platform = { architecture, os, ...variant === '' ? {} : { variant } }
   return json({
     schemaVersion: 2,
     mediaType: OCI_INDEX,
     manifests: [{ mediaType: OCI_MANIFEST, digest: digestOf(manifest), size: manifest.byteLength, annotations, platform }]
   })
+}
+
+/** What an importer calls the image, for a name with a tag. */
+export function nameAnnotations (name: string): Record<string, string> {
+  return { [ANNOTATION_IMAGE_NAME]: name, [ANNOTATION_REF_NAME]: name.slice(name.lastIndexOf(':') + 1) }
 }
 
 function blobOf (blob: Buffer | ByteSource | undefined, digest: Digest): OpenBlob | null {

@@ -37,17 +37,33 @@ export function manifestDocument (manifest: Uint8Array, config: AddedBlob, layer
   })
 }
 
-export function indexDocument (manifest: AddedBlob, platform: Platform, source: Descriptor): Buffer {
-  const { os, architecture, variant } = platform
-  const entry = {
-    ...descriptor(OCI_MANIFEST, manifest, currentAnnotations(source.annotations)),
-    platform: { architecture, os, ...variant === '' ? {} : { variant } }
-  }
-  return json({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [entry] })
+export interface ListedManifest {
+  readonly manifest: AddedBlob
+  readonly platform: Platform
+  /** What named the image in the source. */
+  readonly source: Descriptor
 }
 
-export function nerdctlDescriptor (manifest: AddedBlob): Buffer {
-  return json(descriptor(OCI_MANIFEST, manifest, {}))
+export function indexDocument (images: readonly ListedManifest[]): Buffer {
+  return index(images.map(({ manifest, platform: { os, architecture, variant }, source }) => ({
+    ...descriptor(OCI_MANIFEST, manifest, currentAnnotations(source.annotations)),
+    platform: { architecture, os, ...variant === '' ? {} : { variant } }
+  })))
+}
+
+/** index.json for an index: with what is said of all its images, their name before all. */
+export function indexOfIndex (blob: AddedBlob, [first, ...others]: readonly ListedManifest[]): Buffer {
+  const common = Object.entries(first?.source.annotations ?? {})
+    .filter(([key, value]) => others.every(({ source }) => source.annotations[key] === value))
+  return index([descriptor(OCI_INDEX, blob, currentAnnotations(Object.fromEntries(common)))])
+}
+
+export function nerdctlDescriptor (mediaType: string, blob: AddedBlob): Buffer {
+  return json(descriptor(mediaType, blob, {}))
+}
+
+function index (manifests: readonly object[]): Buffer {
+  return json({ schemaVersion: 2, mediaType: OCI_INDEX, manifests })
 }
 
 function descriptor (mediaType: string, { digest, size, file }: AddedBlob, annotations: Readonly<Record<string, string>>): object {

@@ -1,6 +1,5 @@
-// What an image source holds: every blob that its index.json leads to, and the one image that is meant. Documents are
-// verified and decoded strictly (oci/). Blobs of other platforms may be missing (a saved image often has only one);
-// of the chosen image nothing may.
+// What an image source holds: every blob that its index.json leads to, and the images among them. Documents are verified
+// and decoded strictly (oci/). Blobs may be missing: a saved image often has only one platform of its index.
 import { SnapshotterError } from '../base/errors.ts'
 import { CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX } from '../base/limits.ts'
 import { type ConfigDocument, readConfig } from '../oci/config-document.ts'
@@ -8,7 +7,7 @@ import type { Descriptor } from '../oci/descriptor.ts'
 import { readIndex } from '../oci/index-document.ts'
 import { imageLayers, isArtifact, type ManifestDocument, readManifest } from '../oci/manifest-document.ts'
 import { isIndexType, isManifestType } from '../oci/media-types.ts'
-import { formatPlatform, hostPlatform, type Platform, samePlatform } from '../oci/platform.ts'
+import type { Platform } from '../oci/platform.ts'
 import { type Digest, digestOf } from '../verify/digest.ts'
 import { type VerifiedBytes, verifyDigest } from '../verify/verified-bytes.ts'
 import type { ImageSource } from './image-source.ts'
@@ -32,6 +31,10 @@ export interface ImageGraph {
   readonly blobs: readonly Descriptor[]
   /** Blobs that documents name and the source lacks. */
   readonly missing: readonly Digest[]
+  /** Images whose manifest or config is among them. */
+  readonly absent: readonly Descriptor[]
+  /** What builders say about images, as images of no platform. */
+  readonly attestations: number
 }
 
 // index.json itself, an index, and no more: our resolver reads no deeper.
@@ -41,39 +44,14 @@ const NESTING_MAX = 1
 export async function readGraph (source: ImageSource): Promise<ImageGraph> {
   const walk = new Walk(source)
   await walk.index(source.index, null, digestOf(source.index), 0, {})
-  return { images: walk.images, blobs: [...walk.blobs.values()], missing: [...walk.missing] }
-}
-
-/**
- * The image for `platform`; without one the only image, else the one for this machine's processor.
- * @throws PLATFORM_MISSING with what there is, NOT_OCI when several match
- */
-export function chooseImage (graph: ImageGraph, platform: Platform | null, name: string): GraphImage {
-  const [only] = graph.images
-  if (only === undefined) {
-    const missing = graph.missing.length > 0 ? ` (${graph.missing.length} blobs are missing)` : ''
-    throw new SnapshotterError('NOT_OCI', `${name} holds no image${missing}`)
-  }
-  const wanted = platform ?? (graph.images.length === 1 ? only.platform : hostPlatform())
-  const matching = graph.images.filter((image) => samePlatform(image.platform, wanted))
-  const [chosen, ...others] = matching
-  if (chosen === undefined) {
-    const there = [...new Set(graph.images.map((image) => formatPlatform(image.platform)))].sort().join(', ')
-    throw new SnapshotterError('PLATFORM_MISSING', `${name}: no image for ${formatPlatform(wanted)}; it has ${there}`)
-  }
-  if (others.length > 0) {
-    throw new SnapshotterError('NOT_OCI', `${name} holds ${matching.length} images for ${formatPlatform(wanted)} ` +
-      `(${matching.slice(0, 4).map((image) => image.descriptor.digest).join(', ')}); publish one at a time`)
-  }
-  const lost = chosen.layers.find((layer) => graph.missing.includes(layer.digest))
-  if (lost !== undefined) {
-    throw new SnapshotterError('NOT_OCI', `${name} has no blob ${lost.digest}, a layer of ${chosen.descriptor.digest}`)
-  }
-  return chosen
+  const { images, absent, attestations } = walk
+  return { images, blobs: [...walk.blobs.values()], missing: [...walk.missing], absent, attestations }
 }
 
 class Walk {
   readonly images: GraphImage[] = []
+  readonly absent: Descriptor[] = []
+  attestations = 0
   readonly blobs = new Map<Digest, Descriptor>()
   readonly missing = new Set<Digest>()
   readonly #source: ImageSource
@@ -103,14 +81,24 @@ class Walk {
   async #manifest (descriptor: Descriptor, indexDigest: Digest): Promise<void> {
     if (this.blobs.has(descriptor.digest)) return
     const what = `manifest ${descriptor.digest}`
+    const isAttestation = descriptor.platform?.os === 'unknown'
     const manifestBytes = await this.#document(descriptor, MANIFEST_BYTES_MAX)
-    if (manifestBytes === null) return
+    if (manifestBytes === null) {
+      if (!isAttestation) this.absent.push(descriptor)
+      return
+    }
     const manifest = readManifest(manifestBytes, descriptor.mediaType, what)
     const configBytes = isArtifact(manifest) ? null : await this.#document(manifest.config, CONFIG_BYTES_MAX)
     if (configBytes === null) await this.#opaque(manifest.config)
     for (const layer of manifest.layers) await this.#opaque(layer)
-    // Build attestations pose as images of no platform.
-    if (configBytes === null || descriptor.platform?.os === 'unknown') return
+    if (isAttestation) {
+      this.attestations++
+      return
+    }
+    if (configBytes === null) {
+      if (!isArtifact(manifest)) this.absent.push(descriptor)
+      return
+    }
     const config = readConfig(configBytes, manifest.layers.length, `config of ${what}`)
     const platform = descriptor.platform ?? config.platform
     const layers = imageLayers(manifest, what)

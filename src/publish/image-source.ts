@@ -20,11 +20,13 @@ export interface OpenBlob extends ByteSource {
 }
 
 export interface ImageSource {
-  readonly kind: 'OCI layout' | 'OCI archive' | 'docker archive'
+  readonly kind: 'OCI layout' | 'OCI archive' | 'docker archive' | 'image in containerd'
   readonly name: string
   /** The bytes of oci-layout and index.json, made up for a docker archive. */
   readonly layoutFile: Buffer
   readonly index: Buffer
+  /** What to do about a blob that is not there, where that can be said. */
+  readonly remedy?: string | undefined
   /** The bytes under this digest, not yet checked against it, or null. */
   readonly blob: (digest: Digest) => Promise<OpenBlob | null>
   readonly close: () => Promise<void>
@@ -38,7 +40,7 @@ const WANTED = 'an image archive holds oci-layout and index.json, or manifest.js
 /** @throws NOT_FOUND, NOT_OCI, UNSUPPORTED, LIMIT_EXCEEDED; `spoolBeside` is a path whose folder takes an inflated archive. */
 export async function openImageSource (path: string, spoolBeside: string, inflatedBytesMax = PUBLISH_ARCHIVE_BYTES_MAX): Promise<ImageSource> {
   if (/^[a-z]+:\/\//.test(path)) {
-    throw new SnapshotterError('UNSUPPORTED', `${path}: publish reads OCI layouts, OCI archives and docker archives`)
+    throw new SnapshotterError('UNSUPPORTED', `${path}: publish reads OCI layouts, OCI archives, docker archives and containerd://NAMESPACE/IMAGE`)
   }
   const facts = await stat(path).catch((cause: unknown) => {
     throw new SnapshotterError('NOT_FOUND', `${path}: no such file or directory`, {}, { cause })
@@ -46,6 +48,17 @@ export async function openImageSource (path: string, spoolBeside: string, inflat
   if (facts.isDirectory()) return await openLayout(path)
   if (!facts.isFile()) throw new SnapshotterError('NOT_OCI', `${path} is neither a file nor a directory`)
   return await openArchive(path, spoolBeside, inflatedBytesMax)
+}
+
+/** @throws NOT_OCI when the source lacks the blob, and what `use` throws. */
+export async function withBlob<Result> (source: ImageSource, digest: Digest, use: (blob: OpenBlob) => Promise<Result>): Promise<Result> {
+  const blob = await source.blob(digest)
+  if (blob === null) throw new SnapshotterError('NOT_OCI', `${source.name} has no blob ${digest}`)
+  try {
+    return await use(blob)
+  } finally {
+    await blob.close()
+  }
 }
 
 async function openLayout (path: string): Promise<ImageSource> {

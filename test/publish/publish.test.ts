@@ -20,7 +20,7 @@ interface Manifest { mediaType: string, config: Descriptor, layers: Descriptor[]
 const PLAIN = ['umoci-gzip.oci.tar', 'docker-archive.tar.gz', 'soci-v1.oci.tar.gz', 'soci-v2.oci.tar.gz']
 const ESTARGZ = ['estargz.oci.tar', 'estargz-64k.oci.tar', 'estargz-inner.oci.tar']
 const ZSTD = ['zstd.oci.tar', 'zstdchunked.oci.tar', 'zstdchunked-skopeo.oci.tar']
-const JSON_KEYS = ['cid', 'nerdctlCid', 'reference', 'references', 'manifestDigest', 'indexDigest', 'platform', 'layers', 'car', 'pins']
+const JSON_KEYS = ['cid', 'nerdctlCid', 'reference', 'references', 'manifestDigest', 'indexDigest', 'platform', 'layers', 'images', 'car', 'pins']
 const LAYER_KEYS = ['digest', 'diffId', 'cid', 'mediaType', 'size', 'lazy']
 
 describe.each([...PLAIN, ...ESTARGZ, ...ZSTD])('%s, kept', (file) => {
@@ -144,15 +144,15 @@ test('takes the platform that is asked for, and keeps all of them when no byte m
   const arm = { os: 'linux', architecture: 'arm64', variant: '' }
   const notes: string[] = []
   const report = (event: { event: string, text?: string }): void => { if (event.event === 'note') notes.push(event.text ?? '') }
-  const converted = await publishTo(join(folder, 'a.car'), source, { platform: arm, report })
-  const kept = await publishTo(join(folder, 'b.car'), source, { format: 'keep', platform: arm })
+  const converted = await publishTo(join(folder, 'a.car'), source, { platforms: [arm], report })
+  const kept = await publishTo(join(folder, 'b.car'), source, { format: 'keep', platforms: [arm] })
 
   expect(converted.platform).toBe('linux/arm64')
   expect(notes[0]).toContain('linux/arm64; 1 other platforms are left out')
   expect(documentsOf(await readLayout(join(folder, 'a.car'))).entry.platform).toEqual({ os: 'linux', architecture: 'arm64' })
   expect([...(await readLayout(join(folder, 'b.car'))).files.keys()].filter((path) => path.startsWith('blobs/'))).toHaveLength(6)
   expect(kept.platform).toBe('linux/arm64')
-  await expect(publishTo(join(folder, 'c.car'), source, { platform: { os: 'linux', architecture: 's390x', variant: '' } }))
+  await expect(publishTo(join(folder, 'c.car'), source, { platforms: [{ os: 'linux', architecture: 's390x', variant: '' }] }))
     .rejects.toMatchObject({ line: `PLATFORM_MISSING: ${source}: no image for linux/s390x; it has linux/amd64, linux/arm64` })
 }))
 

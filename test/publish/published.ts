@@ -35,7 +35,7 @@ export async function inFolder<Result> (work: (folder: string) => Promise<Result
 /** Publishes with the defaults of the command. */
 export async function publishTo (car: string, source: string, more: Partial<PublishOptions> = {}): Promise<Published> {
   return await publish({
-    source, car, format: 'estargz', platform: null, wanted: [], chunkBytes: 256 * 1024, level: 6, concurrency: 4, report: () => {}, ...more
+    source, car, format: 'estargz', platforms: [], wanted: [], chunkBytes: 256 * 1024, level: 6, concurrency: 4, report: () => {}, ...more
   })
 }
 

@@ -50,7 +50,7 @@ describe('a source that is no image', () => {
 
   test('no file at all', async () => refuses(async (folder) => join(folder, 'source'), /^NOT_FOUND: SOURCE: no such file or directory$/))
 
-  test('an image that containerd holds', async () => refuses(async () => 'containerd://default/image', /^UNSUPPORTED: SOURCE: publish reads OCI layouts/))
+  test('an image in a registry', async () => refuses(async () => 'docker://alpine', /^UNSUPPORTED: SOURCE: publish reads OCI layouts/))
 })
 
 describe('a docker archive', () => {
@@ -108,7 +108,7 @@ describe('an OCI layout', () => {
     ['without its manifest', async (layout) => { execFileSync('rm', [blobPath(layout, MANIFEST)]) },
       /^NOT_OCI: SOURCE holds no image \(1 blobs are missing\)$/, {}],
     ['for another platform', async () => {},
-      /^PLATFORM_MISSING: SOURCE: no image for linux\/arm64; it has linux\/amd64$/, { platform: { os: 'linux', architecture: 'arm64', variant: '' } }]
+      /^PLATFORM_MISSING: SOURCE: no image for linux\/arm64; it has linux\/amd64$/, { platforms: [{ os: 'linux', architecture: 'arm64', variant: '' }] }]
   ])('%s', async (_what, change, line, more) => {
     await refuses(async (folder) => {
       const layout = join(folder, 'layout')
