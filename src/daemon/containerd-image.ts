@@ -75,8 +75,8 @@ function remedyFor (name: string, namespace: string): string {
   try {
     return `it was pulled lazily, or for other platforms; it is on IPFS already: ${canonicalReference(parseReference(name).cid, null)}`
   } catch {
-    return `it was pulled lazily, or for other platforms: \`ctr --namespace ${namespace} content fetch ${name}\` brings the rest for this machine's platform, ` +
-      'with --all-platforms for all'
+    return `it was pulled lazily, or for other platforms: \`ctr --namespace ${namespace} content fetch ${name}\` brings the rest ` +
+      '(add --all-platforms for all)'
   }
 }
 
