@@ -3,7 +3,7 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { type Blob, blob, blobsOf, descriptorOf, entryOf, type Json, makeImage, makeIndex, sha256, type TestImage } from '../fakes/test-image.ts'
+import { type Blob, blob, blobsOf, descriptorOf, entryOf, makeImage, makeIndex, sha256, type TestImage } from '../fakes/test-image.ts'
 import { entry, tar } from '../layer/tar-writer.ts'
 
 export interface ManyPlatforms {
@@ -53,7 +53,7 @@ function imageFor (text: string, shared: Uint8Array): TestImage {
 }
 
 function attestationOf ({ manifest }: TestImage): [manifest: Blob, config: Blob, statement: Blob] {
-  const statement = blob('application/vnd.in-toto+json', { subject: [{ digest: { sha256: manifest.digest.slice(7) } }] } as Json)
+  const statement = blob('application/vnd.in-toto+json', { subject: [{ digest: { sha256: manifest.digest.slice(7) } }] })
   const config = blob('application/vnd.oci.image.config.v1+json', {
     os: 'unknown', architecture: 'unknown', config: {}, rootfs: { type: 'layers', diff_ids: [statement.digest] }
   })
