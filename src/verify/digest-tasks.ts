@@ -12,6 +12,10 @@ export interface DigestRing {
 
 export interface DigestAnswer { readonly id: number, readonly hex: string }
 
+/** How often the bell was rung, and 1 while the thread sleeps or is about to. */
+export const BELL_RUNG = 0
+export const BELL_ASLEEP = 1
+
 export const RING_WRITTEN = 0
 export const RING_READ = 1
 export const RING_END = 2
@@ -59,7 +63,7 @@ if (parentPort !== null) hashForEver(parentPort, workerData as Int32Array<Shared
 function hashForEver (port: NonNullable<typeof parentPort>, bell: Int32Array<SharedArrayBuffer>): never {
   const streams = new Set<Stream>()
   for (;;) {
-    const rung = Atomics.load(bell, 0)
+    const rung = Atomics.load(bell, BELL_RUNG)
     for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
       streams.add(new Stream(next.message as DigestRing)) // our own main thread's
     }
@@ -74,6 +78,9 @@ function hashForEver (port: NonNullable<typeof parentPort>, bell: Int32Array<Sha
       streams.delete(stream)
       if (end !== 'dropped') port.postMessage(end)
     }
-    if (!worked) Atomics.wait(bell, 0, rung)
+    if (worked) continue
+    Atomics.store(bell, BELL_ASLEEP, 1)
+    Atomics.wait(bell, BELL_RUNG, rung) // ends at once when it was rung since
+    Atomics.store(bell, BELL_ASLEEP, 0)
   }
 }

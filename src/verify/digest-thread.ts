@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { messageOf, SnapshotterError } from '../base/errors.ts'
 import { DIGEST_RING_BYTES, DIGEST_THREAD_BYTES } from '../base/limits.ts'
 import { type Digest, DigestStream, parseDigest } from './digest.ts'
-import { type DigestAnswer, type DigestRing, END_DIGEST, END_DROPPED, RING_END, RING_READ, RING_WRITTEN } from './digest-tasks.ts'
+import { BELL_ASLEEP, BELL_RUNG, type DigestAnswer, type DigestRing, END_DIGEST, END_DROPPED, RING_END, RING_READ, RING_WRITTEN } from './digest-tasks.ts'
 
 // Ends as this file does: .ts in a clone, .js in a package.
 const ENTRY = new URL(`./digest-tasks${extname(import.meta.filename)}`, import.meta.url)
@@ -48,7 +48,7 @@ class DigestHere implements LongDigest {
 interface Opened { readonly thread: DigestThread, readonly ring: DigestRing, readonly answer: Promise<Digest> }
 
 class DigestThread {
-  readonly #bell = new Int32Array(new SharedArrayBuffer(4))
+  readonly #bell = new Int32Array(new SharedArrayBuffer(8))
   // Whatever this process was started with (--eval, --input-type) would be the thread's program, too.
   readonly #worker = new Worker(ENTRY, { workerData: this.#bell, execArgv: [], resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32 } })
   readonly #open = new Map<number, PromiseWithResolvers<Digest>>()
@@ -75,8 +75,8 @@ class DigestThread {
   }
 
   wake (): void {
-    Atomics.add(this.#bell, 0, 1)
-    Atomics.notify(this.#bell, 0)
+    Atomics.add(this.#bell, BELL_RUNG, 1)
+    if (Atomics.load(this.#bell, BELL_ASLEEP) === 1) Atomics.notify(this.#bell, BELL_RUNG)
   }
 
   close (id: number): void {
@@ -144,7 +144,7 @@ class DigestThere implements LongDigest {
     if (first < length) bytes.set(data.subarray(first, length), 0)
     this.#written = (this.#written + length) | 0
     Atomics.store(state, RING_WRITTEN, this.#written)
-    thread.wake()
+    if (room - length < bytes.byteLength / 2) thread.wake() // for less, a sleeping thread is not worth a change of threads
     return length
   }
 
