@@ -1,7 +1,9 @@
 // The entry point: names the commands and turns any error into one plain line on stderr and an exit code
-// (0 ok, 1 failed, 2 usage). stdout carries only results.
+// (0 ok, 1 failed, 2 usage; a signal's own). stdout carries only results.
 import { Command, CommanderError } from 'commander'
 import { asSnapshotterError } from '../base/errors.ts'
+import { dieOf, endWithOutput, Interrupted } from './ending.ts'
+
 const USAGE = 2
 
 // Loaded by name: publishing loads a lot that a pull must not wait for.
@@ -18,6 +20,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   setup: async () => (await import('./setup.ts')).setupCommand()
 }
 
+endWithOutput()
 const program = new Command('ipfs-snapshotter')
   .description('Runs OCI images from IPFS: pulled lazily by CID, every byte verified.')
   .exitOverride()
@@ -36,5 +39,6 @@ try {
   }
   const failure = asSnapshotterError(error)
   process.stderr.write(`${failure.line}\n`)
+  if (failure instanceof Interrupted) dieOf(failure.signal)
   process.exit(1)
 }

@@ -2,7 +2,6 @@
 // progress to stderr.
 import { availableParallelism } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { systemClock } from '../base/clock.ts'
 import { CHUNK_BYTES_MAX, PUBLISH_CHUNK_BYTES, PUBLISH_CHUNK_BYTES_MIN } from '../base/limits.ts'
 import { parseSize } from '../config/units.ts'
 import { loadConfig } from '../config/load.ts'
@@ -10,9 +9,10 @@ import { parsePlatform, type Platform } from '../oci/platform.ts'
 import type { ImageSource } from '../publish/image-source.ts'
 import { readPrefetchList } from '../publish/prefetch-list.ts'
 import { publish, type Published } from '../publish/publish.ts'
-import { createProgress } from './progress.ts'
+import { interruptible } from './ending.ts'
+import { progressFor, type ProgressFlags, withProgress } from './progress.ts'
 
-interface Flags {
+interface Flags extends ProgressFlags {
   readonly format: 'estargz' | 'keep'
   readonly car: string
   readonly platform: readonly Platform[]
@@ -33,7 +33,7 @@ const LEVEL = 6
 const MEMBERS_PER_PROCESSOR = 4 // enough that a slow member does not idle the other threads
 
 export function publishCommand (): Command {
-  return new Command('publish')
+  return withProgress(new Command('publish')
     .description('Write an image as a CAR file, ready to be pinned, and print its CID.')
     .argument('<source>', 'OCI layout directory, OCI archive or docker archive (archives may be gzipped), or containerd://NAMESPACE/IMAGE')
     .addOption(new Option('--format <format>', 'estargz: lazy layers; keep: no byte changes')
@@ -48,18 +48,16 @@ export function publishCommand (): Command {
       '(default: size-262144 for estargz, so that a node fetches less that it does not read; size-1048576 for keep)')
       .choices(Object.keys(CHUNKERS)))
     .option('--json', 'print one JSON object')
-    .option('--config <file>', 'settings (TOML): where containerd is')
+    .option('--config <file>', 'settings (TOML): where containerd is'))
     .action(run)
 }
 
 async function run (source: string, flags: Flags): Promise<void> {
-  const progress = createProgress(process.stderr, systemClock)
-  const stop = new AbortController()
-  const onSignal = (): void => { stop.abort() }
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
+  const progress = progressFor(flags)
   try {
-    const published = await publish({
-      source: await sourceOf(source, flags, stop.signal),
+    const goOn = `${flags.car} was not written and no other file is left, the same command starts over`
+    const published = await interruptible(goOn, async (signal) => await publish({
+      source: await sourceOf(source, flags, signal),
       car: flags.car,
       format: flags.format,
       platforms: flags.allPlatforms === true ? 'all' : flags.platform,
@@ -69,15 +67,12 @@ async function run (source: string, flags: Flags): Promise<void> {
       level: LEVEL,
       concurrency: availableParallelism() * MEMBERS_PER_PROCESSOR,
       report: progress.report,
-      signal: stop.signal
-    })
+      signal
+    }))
     progress.finish()
     process.stdout.write(flags.json === true ? `${JSON.stringify(published)}\n` : humanText(published))
-  } catch (error) {
-    progress.finish()
-    throw error
   } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
+    progress.finish()
   }
 }
 

@@ -1,22 +1,24 @@
 // `verify REF`: fetches all of an image and proves it: every block against its CID, every document and layer against its
 // digest, every tar against its diffID, every TOC and chunk against the tar. Without daemon or root; prints what was hashed.
 import type { Command } from 'commander'
-import { systemClock } from '../base/clock.ts'
+import type { Report } from '../base/report.ts'
 import type { ProofFacts } from '../library/facts.ts'
 import { verifyImage } from '../library/index.ts'
 import type { VerifyProgress } from '../library/options.ts'
 import { imageCommand, type ImageFlags, withImageOptions } from './image-options.ts'
 import { renderImage } from './inspect.ts'
-import { createProgress, type ProgressEvent } from './progress.ts'
+import { progressFor } from './progress.ts'
 
 /** @throws (from its action) what `verifyImage` throws, CONFIG_INVALID */
 export function verifyCommand (): Command {
   return imageCommand('verify', 'fetch an image and prove every block, digest, diffID, TOC and chunk')
     .action(async (reference: string, flags: ImageFlags) => {
-      const progress = createProgress(process.stderr, systemClock)
-      const onProgress = (event: VerifyProgress): void => { progress.report(shown(event)) }
+      const progress = progressFor(flags)
+      progress.report({ event: 'begin', item: reference, phase: 'resolve', total: 0 })
+      const onProgress = telling(reference, progress.report)
       try {
         const facts = await withImageOptions(flags, async (options) => await verifyImage(reference, { ...options, onProgress }))
+        progress.report({ event: 'end', item: reference, text: `proven, ${facts.bytesHashed} bytes` })
         progress.finish()
         process.stdout.write(flags.json === true ? `${JSON.stringify(facts)}\n` : renderProof(facts))
       } finally {
@@ -25,11 +27,20 @@ export function verifyCommand (): Command {
     })
 }
 
-function shown (event: VerifyProgress): ProgressEvent {
-  const item = event.layer
-  if (event.event === 'begin') return { event: 'begin', item, phase: 'prove', total: event.size }
-  if (event.event === 'advance') return { event: 'advance', item, bytes: event.bytes }
-  return { event: 'end', item, text: `proven, ${event.tarBytes} bytes of tar, ${event.chunks} chunks` }
+/** The image is an item beside its layers: when all of it is proven is what people wait for. */
+function telling (image: string, report: Report): (event: VerifyProgress) => void {
+  let areLayersDone = false
+  return (event) => {
+    if (event.event === 'resolved') report({ event: 'begin', item: image, phase: 'prove', total: event.size })
+    else if (event.event === 'begin') report({ event: 'begin', item: event.layer, phase: 'prove', total: event.size })
+    else if (event.event === 'advance') for (const item of [event.layer, image]) report({ event: 'advance', item, bytes: event.bytes })
+    else if (event.event === 'end') report({ event: 'end', item: event.layer, text: `proven, ${event.tarBytes} bytes of tar, ${event.chunks} chunks` })
+    else {
+      if (!areLayersDone) report({ event: 'begin', item: image, phase: 'others', total: 0 })
+      areLayersDone = true
+      report({ event: 'advance', item: image, bytes: event.bytes })
+    }
+  }
 }
 
 function renderProof (facts: ProofFacts): string {

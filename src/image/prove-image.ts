@@ -36,13 +36,17 @@ export interface ImageProof {
 
 export interface ProveOptions extends ResolveOptions {
   readonly prove: LayerProver
+  readonly onResolved?: ((plan: ImagePlan) => void) | undefined
   readonly onLayer?: ((layer: PlannedLayer) => void) | undefined
   readonly onProven?: ((layer: PlannedLayer, facts: LayerFacts) => void) | undefined
+  /** Bytes of files that are no layers were hashed: more than before. */
+  readonly onOther?: ((bytes: number) => void) | undefined
 }
 
 /** @throws what `resolveImage` and `prove` throw, and DIGEST_MISMATCH for a blob whose name lies. */
 export async function proveImage (reference: Reference, options: ProveOptions): Promise<ImageProof> {
   const plan = await resolveImage(reference, options)
+  options.onResolved?.(plan)
   const proven = new Map<Digest, LayerFacts>()
   const layers: Array<PlannedLayer & LayerFacts> = []
   let layerBytes = 0
@@ -53,7 +57,7 @@ export async function proveImage (reference: Reference, options: ProveOptions): 
     proven.set(layer.digest, facts)
     layers.push({ ...layer, ...facts })
   }
-  const rest = new RestOfRoot(options.blocks, { signal: options.signal }, canonicalReference(plan.rootCid, null))
+  const rest = new RestOfRoot(options, canonicalReference(plan.rootCid, null))
   for (const { cid, digest } of plan.layers) rest.known(cid, digest)
   const isDirectory = await rest.readDirectory(plan.rootCid, '')
   const bytesHashed = layerBytes + (isDirectory ? rest.bytes : documentBytes(plan))
@@ -84,6 +88,7 @@ function documentBytes ({ index, manifest, config }: ImagePlan): number {
 class RestOfRoot {
   readonly #blocks: BlockService
   readonly #waits: Waits
+  readonly #onBytes: (bytes: number) => void
   readonly #root: string
   /** CID → digest of the files that were read already. */
   readonly #read = new Map<string, Digest>()
@@ -92,9 +97,10 @@ class RestOfRoot {
   directories = 0
   bytes = 0
 
-  constructor (blocks: BlockService, waits: Waits, root: string) {
+  constructor ({ blocks, signal, onOther = () => {} }: ProveOptions, root: string) {
     this.#blocks = blocks
-    this.#waits = waits
+    this.#waits = { signal }
+    this.#onBytes = onOther
     this.#root = root
   }
 
@@ -139,7 +145,10 @@ class RestOfRoot {
       throw new SnapshotterError('LIMIT_EXCEEDED', `with ${file.size} bytes more the root has over ${ROOT_BYTES_MAX} bytes beside the image's layers`)
     }
     const hash = new DigestStream()
-    for await (const piece of file.stream(0, file.size, this.#waits)) hash.update(piece)
+    for await (const piece of file.stream(0, file.size, this.#waits)) {
+      hash.update(piece)
+      this.#onBytes(piece.byteLength)
+    }
     this.bytes += hash.bytes
     return hash.digest()
   }

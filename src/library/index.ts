@@ -56,8 +56,13 @@ export async function verifyImage (reference: string, options: VerifyOptions = {
     const proof = await proveImage(parsed, {
       ...how,
       prove: layerProver((layer, bytes) => { onProgress({ event: 'advance', layer, bytes }) }),
+      onResolved: ({ layers }) => {
+        const sizes = new Map(layers.map(({ digest, size }) => [digest, size]))
+        onProgress({ event: 'resolved', layers: sizes.size, size: [...sizes.values()].reduce((sum, size) => sum + size, 0) })
+      },
       onLayer: ({ digest, size }) => { onProgress({ event: 'begin', layer: digest, size }) },
-      onProven: ({ digest }, { tarBytes, chunks }) => { onProgress({ event: 'end', layer: digest, tarBytes, chunks }) }
+      onProven: ({ digest }, { tarBytes, chunks }) => { onProgress({ event: 'end', layer: digest, tarBytes, chunks }) },
+      onOther: (bytes) => { onProgress({ event: 'others', bytes }) }
     })
     return describeProof(proof, how.blocks.sources().reduce((sum, source) => sum + source.blocks, 0))
   })

@@ -25,9 +25,13 @@ export interface VerifyOptions extends ImageOptions {
 }
 
 export type VerifyProgress =
+  /** What is to be proven: distinct layers and their bytes. */
+  | { readonly event: 'resolved', readonly layers: number, readonly size: number }
   | { readonly event: 'begin', /** Its digest. */ readonly layer: string, readonly size: number }
   | { readonly event: 'advance', readonly layer: string, /** More than before. */ readonly bytes: number }
   | { readonly event: 'end', readonly layer: string, readonly tarBytes: number, readonly chunks: number }
+  /** After the layers: files below the root that are none, like other platforms' blobs. */
+  | { readonly event: 'others', /** More than before. */ readonly bytes: number }
 
 export interface CheckedOptions {
   readonly sources: readonly SourceSettings[]

@@ -2,6 +2,7 @@
 // placeholders of the same length and patched at the end. Nothing appears under the final name before everything is on
 // disk; `discard` leaves no file behind. Memory: about 100 bytes for each block.
 import { randomUUID } from 'node:crypto'
+import { rmSync } from 'node:fs'
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { CarWriter as Car } from '@ipld/car'
@@ -62,6 +63,7 @@ class OpenCar implements CarFile {
     this.#temporary = temporary
     this.#path = path
     this.#end = end
+    process.once('exit', this.#removeNow)
   }
 
   readonly put = async (cid: CID, bytes: Uint8Array): Promise<BlockPlace> => {
@@ -94,6 +96,7 @@ class OpenCar implements CarFile {
     await this.#file.close()
     this.#open = false
     await rename(this.#temporary, this.#path)
+    process.off('exit', this.#removeNow)
     const folder = await open(dirname(this.#path))
     await folder.sync().finally(() => folder.close())
   }
@@ -102,7 +105,11 @@ class OpenCar implements CarFile {
     if (this.#open) await this.#file.close()
     this.#open = false
     await rm(this.#temporary, { force: true })
+    process.off('exit', this.#removeNow)
   }
+
+  /** Whoever does not wait for `discard` leaves no file either. */
+  readonly #removeNow = (): void => { rmSync(this.#temporary, { force: true }) }
 
   readonly blocks = (): number => this.#places.size
   readonly bytes = (): number => this.#end

@@ -14,6 +14,7 @@ import type { Digest } from '../verify/digest.ts'
 import { type ArchiveIndex, indexArchive } from './archive-index.ts'
 import { type ByteSource, fileSlice, openNameless } from './byte-source.ts'
 import { dockerArchive } from './docker-archive.ts'
+import type { Report } from './report.ts'
 
 export interface OpenBlob extends ByteSource {
   readonly close: () => Promise<void>
@@ -37,8 +38,17 @@ const USTAR_AT = 257
 const NAMES_SHOWN = 8
 const WANTED = 'an image archive holds oci-layout and index.json, or manifest.json'
 
-/** @throws NOT_FOUND, NOT_OCI, UNSUPPORTED, LIMIT_EXCEEDED; `spoolBeside` is a path whose folder takes an inflated archive. */
-export async function openImageSource (path: string, spoolBeside: string, inflatedBytesMax = PUBLISH_ARCHIVE_BYTES_MAX): Promise<ImageSource> {
+interface SourceOptions {
+  /** A path whose folder takes an inflated archive. */
+  readonly spoolBeside: string
+  readonly inflatedBytesMax?: number
+  /** Of the inflating. */
+  readonly report?: Report
+  readonly signal?: AbortSignal | undefined
+}
+
+/** @throws NOT_FOUND, NOT_OCI, UNSUPPORTED, LIMIT_EXCEEDED */
+export async function openImageSource (path: string, options: SourceOptions): Promise<ImageSource> {
   if (/^[a-z]+:\/\//.test(path)) {
     throw new SnapshotterError('UNSUPPORTED', `${path}: publish reads OCI layouts, OCI archives, docker archives and containerd://NAMESPACE/IMAGE`)
   }
@@ -47,7 +57,7 @@ export async function openImageSource (path: string, spoolBeside: string, inflat
   })
   if (facts.isDirectory()) return await openLayout(path)
   if (!facts.isFile()) throw new SnapshotterError('NOT_OCI', `${path} is neither a file nor a directory`)
-  return await openArchive(path, spoolBeside, inflatedBytesMax)
+  return await openArchive(path, options)
 }
 
 /** @throws NOT_OCI when the source lacks the blob, and what `use` throws. */
@@ -79,8 +89,8 @@ async function openLayout (path: string): Promise<ImageSource> {
   return { kind: 'OCI layout', name: path, layoutFile, index, blob, close: async () => {} }
 }
 
-async function openArchive (path: string, spoolBeside: string, inflatedBytesMax: number): Promise<ImageSource> {
-  const file = await plainFile(path, spoolBeside, inflatedBytesMax)
+async function openArchive (path: string, options: SourceOptions): Promise<ImageSource> {
+  const file = await plainFile(path, options)
   try {
     const { size } = await file.stat()
     await refuseUnlessTar(path, file, size)
@@ -98,7 +108,8 @@ async function openArchive (path: string, spoolBeside: string, inflatedBytesMax:
 }
 
 /** The archive itself, or what it inflates to. */
-async function plainFile (path: string, spoolBeside: string, inflatedBytesMax: number): Promise<FileHandle> {
+async function plainFile (path: string, options: SourceOptions): Promise<FileHandle> {
+  const { spoolBeside, inflatedBytesMax = PUBLISH_ARCHIVE_BYTES_MAX, report = () => {}, signal } = options
   const file = await open(path)
   const head = Buffer.alloc(GZIP.byteLength)
   await file.read(head, 0, head.byteLength, 0)
@@ -113,7 +124,10 @@ async function plainFile (path: string, spoolBeside: string, inflatedBytesMax: n
         await inflated.writeFile(piece)
       }
     }
-    await pipeline(file.createReadStream({ start: 0 }), createGunzip({ chunkSize: PUBLISH_READ_BYTES }), write)
+    report({ event: 'begin', item: path, phase: 'inflate', total: (await file.stat()).size })
+    const archive = file.createReadStream({ start: 0 }).on('data', ({ length }) => { report({ event: 'advance', item: path, bytes: length }) })
+    await pipeline(archive, createGunzip({ chunkSize: PUBLISH_READ_BYTES }), write, { signal })
+    report({ event: 'end', item: path, text: 'inflated' })
   } catch (cause) {
     await inflated.close()
     if (systemCode(cause)?.startsWith('Z_') !== true) throw cause

@@ -54,7 +54,7 @@ async function proveLayers (graph: ImageGraph, car: CarFile, layout: Layout, opt
       proven.add(key)
       const readable = compressionOf(layer.mediaType, layer.blob.digest) !== 'zstd'
       if (readable) await proveInCar(car, layer, options)
-      else options.report({ event: 'note', text: zstdWarning(layer.blob.digest) })
+      else options.report({ event: 'note', text: zstdWarning(layer.blob.digest), warning: true })
       options.report({ event: 'end', item: layer.blob.digest, text: !readable ? 'kept unread' : layer.tocDigest === null ? 'kept' : 'kept, lazy' })
     }
   }

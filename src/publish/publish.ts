@@ -67,7 +67,7 @@ export async function publish (options: PublishOptions): Promise<Published> {
   if (typeof named === 'string' && resolve(named) === resolve(path)) {
     throw new SnapshotterError('INVALID_ARGUMENT', `${path} is the source; name another file for the CAR`)
   }
-  const source = typeof named === 'string' ? await openImageSource(named, path) : named
+  const source = typeof named === 'string' ? await openImageSource(named, { ...options, spoolBeside: path }) : named
   try {
     const graph = await readGraph(source)
     const images = chooseImages(graph, platforms, source)
@@ -77,7 +77,10 @@ export async function publish (options: PublishOptions): Promise<Published> {
       const made = format === 'keep'
         ? await keepImages(source, graph, images, car, options)
         : await convertImages(source, images, car, { ...options, spoolBeside: path })
+      options.signal?.throwIfAborted()
+      options.report({ event: 'begin', item: path, phase: 'save', total: 0 })
       await car.finish(made.nerdctl === null ? [made.root] : [made.root, made.nerdctl])
+      options.report({ event: 'end', item: path, text: 'saved' })
       return summary(made, path)
     } finally {
       await car.discard()

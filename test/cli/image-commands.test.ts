@@ -120,7 +120,8 @@ describe('verify', () => {
 
     expect(code).toBe(0)
     expect(JSON.parse(stdout)).toMatchObject({ cid, verified: true, ...counts })
-    expect(stderr.trim().split('\n').map((line) => (JSON.parse(line) as { event: string }).event)).toEqual(['begin', 'end', 'begin', 'end'])
+    expect(stderr.trim().split('\n').map((line) => (JSON.parse(line) as { event: string }).event)).toEqual(
+      ['begin', 'begin', 'begin', 'end', 'begin', 'end', 'begin', 'end']) // image: resolve, prove; its layers; what else there is
   })
 
   test('prints the counts for people', async () => {

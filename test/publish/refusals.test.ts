@@ -188,9 +188,10 @@ test('stops inflating an archive at the limit and leaves nothing of it', async (
   const archive = tar(entry('oci-layout', { data: '{"imageLayoutVersion":"1.0.0"}' }), entry('big', { data: Buffer.alloc(100_000) }))
   await writeFile(source, gzipSync(archive))
 
-  expect(await lineOf(openImageSource(source, join(folder, 'image.car'), archive.byteLength - 1)))
+  const spoolBeside = join(folder, 'image.car')
+  expect(await lineOf(openImageSource(source, { spoolBeside, inflatedBytesMax: archive.byteLength - 1 })))
     .toMatch(/^LIMIT_EXCEEDED: .*image\.tar\.gz inflates to more than \d+ bytes$/)
-  expect(await lineOf(openImageSource(source, join(folder, 'image.car'), archive.byteLength))).toMatch(/^NOT_OCI: .* is a tar archive with /)
+  expect(await lineOf(openImageSource(source, { spoolBeside, inflatedBytesMax: archive.byteLength }))).toMatch(/^NOT_OCI: .* is a tar archive with /)
   expect(await namesIn(folder)).toEqual(['image.tar.gz'])
 }))
 
