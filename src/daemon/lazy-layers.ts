@@ -1,6 +1,7 @@
 // Answers the snapshotter's question "do you know this chain ID?" from the image book, and restores from what it stored:
 // the keys of the layer and of those below it and the gateways that its pull named, under our seal.
-import { asSnapshotterError, GRPC, grpcStatusOf, hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
+import { GRPC } from '../base/error-codes.ts'
+import { asSnapshotterError, grpcStatusOf, hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { PREPARE_WAIT_MS } from '../base/limits.ts'
 import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { Seal } from '../cache/seal.ts'

@@ -1,7 +1,8 @@
 // Lazily mounted layers as committed snapshots: made once per (chain ID, parent) however many ask, mounted again after
 // a restart, checked before anybody gets mounts on them. What fails an integrity check is an error and never falls back.
 import { createHash } from 'node:crypto'
-import { asSnapshotterError, GRPC, grpcStatusOf, SnapshotterError } from '../base/errors.ts'
+import { GRPC } from '../base/error-codes.ts'
+import { asSnapshotterError, grpcStatusOf, SnapshotterError } from '../base/errors.ts'
 import { LAZY_PREPARE_DEADLINE_MS, LAZY_RESTORE_CONCURRENCY, LAZY_RESTORE_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { Semaphore } from '../base/semaphore.ts'
