@@ -7,7 +7,7 @@ import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CID } from 'multiformats/cid'
 import { syncFolder } from '../base/disk.ts'
-import { type ErrorCode, SnapshotterError, systemCode } from '../base/errors.ts'
+import { asSnapshotterError, type ErrorCode, SnapshotterError, systemCode } from '../base/errors.ts'
 import { LAYER_RECORD_BYTES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { decodeIndex } from '../layer/index-codec.ts'
@@ -97,7 +97,7 @@ export class LayerStore {
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return null
       // Whatever the disk did to it (other bytes, a folder in its place, EIO): the layer is opened anew.
-      this.#log.warn({ key, error: String(error) }, 'layer record discarded')
+      this.#log.warn({ key, error: asSnapshotterError(error).line }, 'layer record discarded')
       await this.discard(key)
       return null
     }
@@ -119,7 +119,7 @@ export class LayerStore {
       const bytes = this.#seal.open(VERDICT_KIND, key, await readFile(join(this.folderOf(key), VERDICT)))
       return JSON.parse(Buffer.from(bytes).toString('utf8')) as LayerVerdict // sealed by us: the shape is ours
     } catch (error) {
-      if (systemCode(error) !== 'ENOENT') this.#log.warn({ key, error: String(error) }, 'layer verdict discarded')
+      if (systemCode(error) !== 'ENOENT') this.#log.warn({ key, error: asSnapshotterError(error).line }, 'layer verdict discarded')
       return null
     }
   }

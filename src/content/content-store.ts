@@ -5,7 +5,7 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
-import { hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { parseFilters } from '../base/filters.ts'
 import { acceptLabels, applyMask, type Labels } from '../base/labels.ts'
 import { CONTENT_REF_BYTES_MAX } from '../base/limits.ts'
@@ -125,7 +125,7 @@ export class ContentStore {
         }
       } catch (error) {
         if (!hasCode(error, 'DIGEST_MISMATCH', 'NOT_FOUND')) throw error
-        this.#log.error({ digest, error: String(error) }, 'content was damaged on the disk and is removed')
+        this.#log.error({ digest, error: asSnapshotterError(error).line }, 'content was damaged on the disk and is removed')
         await this.#drop(digest)
         if (again || this.#virtual.find(digest) === null) throw error
       }

@@ -3,7 +3,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { Clock } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
-import { PROMISES_MAX } from '../base/limits.ts'
+import { PROMISES_MAX, RESOLVED_IMAGES_MAX } from '../base/limits.ts'
 import { inTransaction, openDatabase, type Schema } from '../cache/database.ts'
 import type { Digest } from '../verify/digest.ts'
 import { type VerifiedBytes, verifyDigest } from '../verify/verified-bytes.ts'
@@ -21,6 +21,15 @@ const SCHEMA: Schema = {
       bytes BLOB
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX promises_by_age ON promises (since_ns);
+  `, `
+    CREATE TABLE images (
+      manifest TEXT PRIMARY KEY,
+      since_ns INTEGER NOT NULL,
+      reference TEXT NOT NULL,
+      name TEXT,
+      platform TEXT NOT NULL,
+      layers TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
   `]
 }
 
@@ -34,10 +43,27 @@ export interface PromisedBlob {
   readonly from: VerifiedBytes | Place
 }
 
+/** An image that was resolved here, for people. */
+export interface ResolvedImage {
+  /** `ipfs://<cid>@<manifest digest>`. */
+  readonly reference: string
+  /** In containerd, where the pull chose one. */
+  readonly name: string | null
+  readonly manifestDigest: string
+  readonly platform: string
+  /** Digests, base first. */
+  readonly layers: readonly string[]
+}
+
 export type FetchFrom = (place: Place, size: number, signal: AbortSignal) => AsyncIterable<VerifiedBytes>
 
 const INSERT = 'INSERT OR REPLACE INTO promises (digest, size, since_ns, place, bytes) VALUES (?, ?, ?, ?, ?)'
 const TRIM = 'DELETE FROM promises WHERE digest IN (SELECT digest FROM promises ORDER BY since_ns DESC LIMIT -1 OFFSET ?)'
+const INSERT_IMAGE = `INSERT INTO images (manifest, since_ns, reference, name, platform, layers) VALUES (?, ?, ?, ?, ?, ?)
+  ON CONFLICT (manifest) DO UPDATE SET since_ns = excluded.since_ns, reference = excluded.reference, name = coalesce(excluded.name, name),
+  platform = excluded.platform, layers = excluded.layers`
+const TRIM_IMAGES = 'DELETE FROM images WHERE manifest IN (SELECT manifest FROM images ORDER BY since_ns DESC LIMIT -1 OFFSET ?)'
+const SELECT_IMAGES = 'SELECT manifest, reference, name, platform, layers FROM images ORDER BY since_ns DESC'
 
 export class Promises implements VirtualBlobs {
   readonly #path: string
@@ -54,7 +80,7 @@ export class Promises implements VirtualBlobs {
   }
 
   /** All of an image, in one step; a newer promise takes the place of an older one. */
-  add (blobs: readonly PromisedBlob[]): void {
+  add (blobs: readonly PromisedBlob[], image: ResolvedImage | null = null): void {
     const now = this.#clock.nowNs()
     inTransaction(this.#database, this.#path, () => {
       const insert = this.#database.prepare(INSERT)
@@ -63,7 +89,22 @@ export class Promises implements VirtualBlobs {
         insert.run(digest, size, now, place, bytes)
       }
       this.#database.prepare(TRIM).run(PROMISES_MAX)
+      if (image === null) return
+      const { manifestDigest, reference, name, platform, layers } = image
+      this.#database.prepare(INSERT_IMAGE).run(manifestDigest, now, reference, name, platform, layers.join(' '))
+      this.#database.prepare(TRIM_IMAGES).run(RESOLVED_IMAGES_MAX)
     })
+  }
+
+  /** The one that was resolved last comes first. */
+  images (): ResolvedImage[] {
+    return this.#database.prepare(SELECT_IMAGES).all().map(({ manifest, reference, name, platform, layers }) => ({
+      reference: String(reference),
+      name: typeof name === 'string' ? name : null,
+      manifestDigest: String(manifest),
+      platform: String(platform),
+      layers: String(layers).split(' ')
+    }))
   }
 
   find (digest: Digest): VirtualBlob | null {

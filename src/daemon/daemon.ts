@@ -53,19 +53,20 @@ export function controlSocketOf (config: Config): string {
 }
 
 /** @throws ENVIRONMENT, FAILED_PRECONDITION, STATE_INVALID: nothing is left running but the guardian. */
-export async function startDaemon (config: Config, log: Log, signal?: AbortSignal): Promise<Daemon> {
+export async function startDaemon (config: Config, outer: Log, signal?: AbortSignal): Promise<Daemon> {
   await requireRootAndFuse()
+  const operator = new Operator()
+  const log = operator.errors.over(outer)
   const undo = new AsyncDisposableStack()
   const asked = Promise.withResolvers<undefined>()
   const restored = Promise.withResolvers<undefined>()
   const handlers: Record<string, ControlHandler> = { '/exit': async () => { asked.resolve(undefined); return {} } }
-  const operator = new Operator()
   try {
     await takePlaces({ config, log, undo, operator, handlers })
     signal?.throwIfAborted()
     const trust = new Trust(config, log)
     const mounting = await startMounting({ config, log, undo, trust, restored: restored.promise })
-    const { dataPlane, driver, mounts, early, background, room, threads, guardianRestarts } = mounting
+    const { dataPlane, mounts, early, background, room, threads } = mounting
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -78,7 +79,6 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     const book = new ImageBook({ opener, log })
     const { proofs, claims } = trust.judge({ store, opener, book, mounts, stream: (...blob) => background.passing(...blob) }, () => snapshotters)
     undo.defer(() => { trust.close(); proofs.close(); background.close() })
-
     const snapshotters = await Snapshotters.open({
       root: config.root,
       layers: lazyLayers({ book, mounts, opener, sources, seal, proofs, proveFirst: config.prove === 'before-commit' }),
@@ -98,9 +98,9 @@ export async function startDaemon (config: Config, log: Log, signal?: AbortSigna
     await serveClients({ config, log, undo, operator, handlers }, snapshotters, content)
     const images = new RegistryImages({ sources, content, claims, mounts, early, expectReads, log })
     await offerAll({ config, log, undo }, { sources, images, given })
-    const parts = { config, driver, dataPlane, mounts, proofs, quota: room.quota, sources, snapshotters, background, guardianRestarts }
+    const parts = { ...mounting, config, proofs, quota: room.quota, sources, snapshotters, content, trust, errors: operator.errors }
     Object.assign(handlers, {
-      '/pull': pullHandler({ ...parts, claims, content, early, expectReads, log }),
+      '/pull': pullHandler({ ...parts, claims, expectReads, log }),
       '/status': statusHandler(parts),
       '/debug': debugHandler(parts)
     })

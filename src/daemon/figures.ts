@@ -5,14 +5,10 @@ import { SnapshotterError } from '../base/errors.ts'
 import { HTTP_PROBE_MS_MAX } from '../base/limits.ts'
 import type { Figures } from '../http/metric-table.ts'
 import type { DataPlaneStatus } from '../mount/data-plane-status.ts'
+import { stateOf } from './layer-status.ts'
 import type { StatusParts } from './status.ts'
 
-export interface FigureParts extends StatusParts {
-  /** Guardians that took another one's place since the start. */
-  readonly guardianRestarts: () => number
-}
-
-export async function figuresOf (parts: FigureParts): Promise<Figures> {
+export async function figuresOf (parts: StatusParts): Promise<Figures> {
   const { config, dataPlane, mounts, proofs, quota, sources, guardianRestarts } = parts
   const worker = await answerOf(dataPlane).catch(() => null)
   const { proven, lied, waiting } = proofs.state
@@ -43,12 +39,9 @@ export async function answerOf (dataPlane: StatusParts['dataPlane']): Promise<Da
   }
 }
 
-function layersByState ({ mounts }: FigureParts, worker: DataPlaneStatus | null): Figures['layers'] {
+function layersByState ({ mounts }: StatusParts, worker: DataPlaneStatus | null): Figures['layers'] {
   const served = new Map(worker?.files.map((file) => [file.name, file]))
   const counts = { complete: 0, lazy: 0, missing: 0 }
-  for (const name of mounts.layers().keys()) {
-    const file = served.get(name)
-    counts[file === undefined ? 'missing' : file.cachedChunks === file.chunks ? 'complete' : 'lazy']++
-  }
+  for (const name of mounts.layers().keys()) counts[stateOf(served.get(name))]++
   return counts
 }

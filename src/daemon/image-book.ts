@@ -2,7 +2,7 @@
 // which starts when the image is resolved and not when Prepare asks (design §1.2, §2). What it keeps of a layer after the
 // pull is small: names and the way to its bytes, no index and nothing of a publisher's length.
 import { asCall, currentCall } from '../base/call-id.ts'
-import { SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import { IMAGES_REMEMBERED_MAX, OPEN_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { identityOf, type OpenedLayer } from '../cache/layer-opener.ts'
@@ -78,7 +78,7 @@ export class ImageBook {
 
   #start (layer: PlannedLayer, blocks: BlockService, signal: AbortSignal): Opening {
     const first = asCall('open', `open ${layer.digest}`, async () => await this.#opener.open(layer, blocks, { signal }), currentCall())
-    first.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: String(error) }, 'layer did not open') })
+    first.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: asSnapshotterError(error).line }, 'layer did not open') })
     return new Opening(first, againBy(withoutFreight(layer), blocks, this.#opener))
   }
 

@@ -5,6 +5,7 @@ import { sleep, systemClock } from '../base/clock.ts'
 import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import { STOP_DEADLINE_MS, STOP_ROUNDS_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import type { Recent } from '../base/recent.ts'
 import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { Config } from '../config/load.ts'
 import { type StoppedContainer, stopContainers } from '../grpc/stop-containers.ts'
@@ -13,6 +14,15 @@ import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { ImageBook } from './image-book.ts'
 import type { LayerProofs } from './proof.ts'
 
+export interface StoppedByPolicy extends Omit<StoppedContainer, 'error'> {
+  /** Milliseconds since 1970. */
+  readonly at: number
+  /** Digest. */
+  readonly layer: string
+  /** Why: `CODE: what, on what`. */
+  readonly line: string
+}
+
 interface PolicyInit {
   readonly config: Pick<Config, 'containerdAddress' | 'onFailure' | 'onViolation'>
   readonly book: ImageBook
@@ -20,6 +30,8 @@ interface PolicyInit {
   readonly proofs: LayerProofs
   readonly snapshotters: Pick<Snapshotters, 'lazyPlaces' | 'revoke' | 'renew'>
   readonly log: Log
+  /** Hears of every container that was stopped. */
+  readonly stopped: Recent<StoppedByPolicy>
   /** In place of containerd's API. */
   readonly stop?: typeof stopContainers
 }
@@ -117,8 +129,10 @@ export class ReadPolicy {
     }
     for (const { namespace, container, image, error } of stopped) {
       const fields = { namespace, container, image, layer: layer.record.digest, code: why.code, reason: why.message }
-      if (error === null) log.error(fields, 'container stopped by policy')
-      else log.error({ ...fields, error }, 'container not stopped')
+      if (error === null) {
+        log.error(fields, 'container stopped by policy')
+        this.#init.stopped.add({ at: systemClock.now(), namespace, container, image, layer: layer.record.digest, line: why.line })
+      } else log.error({ ...fields, error }, 'container not stopped')
     }
   }
 }

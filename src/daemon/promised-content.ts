@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { ContentStore } from '../content/content-store.ts'
-import { Promises } from '../content/promises.ts'
+import { Promises, type ResolvedImage } from '../content/promises.ts'
 import type { ImagePlan } from '../image/plan.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
 import { parseCid } from '../verify/cid.ts'
@@ -38,14 +38,19 @@ export class PromisedContent {
     this.#sources = sources
   }
 
-  /** Index, manifest, config and layers. */
-  promise ({ index, manifest, config, layers }: ImagePlan, blocks: BlockService): void {
+  /** Index, manifest, config and layers; `name` is what containerd calls the image, where that is not its reference. */
+  promise ({ index, manifest, config, layers, canonical, platform }: ImagePlan, blocks: BlockService, name: string | null = null): void {
     const gateways = this.#sources.namedIn(blocks)
     const documents = [...index === null ? [] : [index], manifest, config]
     this.#promises.add([
       ...documents.map(({ digest, bytes }) => ({ digest, size: bytes.byteLength, from: bytes })),
       ...layers.map(({ digest, size, cid }) => ({ digest, size, from: { cid: cid.toString(), gateways } }))
-    ])
+    ], { reference: canonical, name, manifestDigest: manifest.digest, platform, layers: layers.map(({ digest }) => digest) })
+  }
+
+  /** What was resolved here, in this life or an earlier one. */
+  images (): ResolvedImage[] {
+    return this.#promises.images()
   }
 
   async close (): Promise<void> {

@@ -1,7 +1,7 @@
 // `pull`: resolves the reference, opens all layers at once, fetches what their publisher marked as needed first, and
 // meanwhile fills containerd through its own API, so that any client finds an ordinary image. It does not wait for the
 // fetching: a container may start, its reads wait for what is in flight.
-import { SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Config } from '../config/load.ts'
 import { pullImage } from '../grpc/pull-image.ts'
@@ -15,7 +15,7 @@ import type { LayerProofs } from './proof.ts'
 import type { ChainClaims } from './proof-claims.ts'
 import { fetchEarly, mountAhead } from './pull-ahead.ts'
 import type { PromisedContent } from './promised-content.ts'
-import { asPullRequest } from './pull-request.ts'
+import { asPullRequest, type PullRequest } from './pull-request.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { Sources } from './sources.ts'
 
@@ -33,54 +33,65 @@ interface Parts {
   readonly log: Log
 }
 
-export function pullHandler ({ config, claims, content, proofs, sources, mounts, snapshotters, early, expectReads, log }: Parts) {
-  return async ({ body, signal, emit }: ControlCall): Promise<object> => {
-    const request = asPullRequest(body)
-    const reference = parseReference(request.reference)
-    const blocks = sources.for(request.gateways, reference.gateway)
-    if (blocks.sources().length === 0) {
-      throw new SnapshotterError('CONFIG_INVALID', 'no source to fetch from: name one with --gateway URL, or [[source]] in the config file')
+export function pullHandler (parts: Parts) {
+  return async (call: ControlCall): Promise<object> => {
+    const request = asPullRequest(call.body)
+    try {
+      return await pull(parts, request, call)
+    } catch (error) {
+      if (!call.signal.aborted) parts.log.warn({ reference: request.reference, error: asSnapshotterError(error).line }, 'pull failed')
+      throw error
     }
-    emit({ type: 'resolving', reference: reference.text })
-    const plan = await resolveImage(reference, { blocks, platform: request.platform ?? undefined, signal, log })
-    emit({ type: 'resolved', manifestDigest: plan.manifest.digest, layers: plan.layers.length })
+  }
+}
 
-    content.promise(plan, blocks)
-    const { layers, opened, release } = await claims.book(plan, blocks, signal)
-    const name = request.name ?? spellings(plan.rootCid, plan.manifest.digest).ctr
-    const ended = Promise.withResolvers<undefined>()
-    ended.promise.catch(() => {}) // nobody may be left who waits for it
-    for (const layer of layers) void fetchEarly({ mounts, early }, layer, ended.promise)
-    const pulled = await pullImage({
-      plan,
-      accepted: () => { if (config.prove !== 'before-commit') mountAhead({ snapshotters, log }, request.snapshotter, layers, ended.promise) },
-      ready: async (position) => {
-        // With proof first nothing is mounted before all of the image is proven; else each layer when it is open.
-        await (config.prove === 'before-commit' ? opened : layers[position]?.opening.opened())
-        if (position === 0) expectReads()
-        if (config.prove !== 'before-commit' || position > 0) return
-        await Promise.all(layers.map(async ({ opening }) => { await proofs.prove(await opening.opened(), blocks, signal) }))
-      },
-      address: config.containerdAddress,
-      namespace: request.namespace,
-      name,
-      snapshotter: request.snapshotter,
-      snapshotterAddress: config.grpcAddress,
-      signal,
-      log,
-      onProgress: emit
-    }).then((image) => { expectReads(); ended.resolve(undefined); return image }, (error: unknown) => { ended.reject(error); throw error }).finally(release)
-    return {
-      name,
-      namespace: request.namespace,
-      snapshotter: request.snapshotter,
-      cid: plan.rootCid.toString(),
-      reference: plan.canonical,
-      manifestDigest: plan.manifest.digest,
-      target: pulled.target.digest,
-      containerd: pulled.containerd,
-      platform: plan.platform,
-      layers: plan.layers.map(({ digest, diffId, chainId, size, mediaType }) => ({ digest, diffId, chainId, size, mediaType }))
-    }
+async function pull (
+  { config, claims, content, proofs, sources, mounts, snapshotters, early, expectReads, log }: Parts, request: PullRequest, { signal, emit }: ControlCall
+): Promise<object> {
+  const reference = parseReference(request.reference)
+  const blocks = sources.for(request.gateways, reference.gateway)
+  if (blocks.sources().length === 0) {
+    throw new SnapshotterError('CONFIG_INVALID', 'no source to fetch from: name one with --gateway URL, or [[source]] in the config file')
+  }
+  emit({ type: 'resolving', reference: reference.text })
+  const plan = await resolveImage(reference, { blocks, platform: request.platform ?? undefined, signal, log })
+  emit({ type: 'resolved', manifestDigest: plan.manifest.digest, layers: plan.layers.length })
+
+  content.promise(plan, blocks, request.name)
+  const { layers, opened, release } = await claims.book(plan, blocks, signal)
+  const name = request.name ?? spellings(plan.rootCid, plan.manifest.digest).ctr
+  const ended = Promise.withResolvers<undefined>()
+  ended.promise.catch(() => {}) // nobody may be left who waits for it
+  for (const layer of layers) void fetchEarly({ mounts, early }, layer, ended.promise)
+  const pulled = await pullImage({
+    plan,
+    accepted: () => { if (config.prove !== 'before-commit') mountAhead({ snapshotters, log }, request.snapshotter, layers, ended.promise) },
+    ready: async (position) => {
+      // With proof first nothing is mounted before all of the image is proven; else each layer when it is open.
+      await (config.prove === 'before-commit' ? opened : layers[position]?.opening.opened())
+      if (position === 0) expectReads()
+      if (config.prove !== 'before-commit' || position > 0) return
+      await Promise.all(layers.map(async ({ opening }) => { await proofs.prove(await opening.opened(), blocks, signal) }))
+    },
+    address: config.containerdAddress,
+    namespace: request.namespace,
+    name,
+    snapshotter: request.snapshotter,
+    snapshotterAddress: config.grpcAddress,
+    signal,
+    log,
+    onProgress: emit
+  }).then((image) => { expectReads(); ended.resolve(undefined); return image }, (error: unknown) => { ended.reject(error); throw error }).finally(release)
+  return {
+    name,
+    namespace: request.namespace,
+    snapshotter: request.snapshotter,
+    cid: plan.rootCid.toString(),
+    reference: plan.canonical,
+    manifestDigest: plan.manifest.digest,
+    target: pulled.target.digest,
+    containerd: pulled.containerd,
+    platform: plan.platform,
+    layers: plan.layers.map(({ digest, diffId, chainId, size, mediaType }) => ({ digest, diffId, chainId, size, mediaType }))
   }
 }

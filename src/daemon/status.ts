@@ -1,12 +1,19 @@
-// `status`: the JSON of design §5, put together from what the data plane, the sources and the mounts say of themselves.
+// `status`: the JSON of design §5, put together from what the data plane, the sources and the mounts say of themselves. The
+// status page shows the same.
+import { systemClock } from '../base/clock.ts'
+import type { RecentErrors } from '../base/recent-errors.ts'
 import type { CacheQuota } from '../cache/quota.ts'
 import type { Config } from '../config/load.ts'
 import type { DataPlane } from '../mount/data-plane.ts'
 import type { MountDriver } from '../mount/driver.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
+import type { DataPlaneStatus } from '../mount/data-plane-status.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
+import { imageStatuses, layerStatuses } from './layer-status.ts'
+import type { PromisedContent } from './promised-content.ts'
 import type { LayerProofs } from './proof.ts'
 import type { Sources } from './sources.ts'
+import type { Trust } from './trust.ts'
 
 export interface StatusParts {
   readonly config: Config
@@ -17,59 +24,70 @@ export interface StatusParts {
   readonly quota: CacheQuota
   readonly sources: Sources
   readonly snapshotters: Snapshotters
+  readonly content: Pick<PromisedContent, 'images'>
+  readonly trust: Pick<Trust, 'stopped'>
+  readonly errors: Pick<RecentErrors, 'newestFirst'>
+  /** Guardians that took another one's place since the start. */
+  readonly guardianRestarts: () => number
 }
 
-export function statusHandler ({ config, driver, dataPlane, mounts, proofs, quota, sources, snapshotters }: StatusParts) {
-  return async (): Promise<object> => {
-    const plane = await dataPlane.status()
-    const served = new Map(plane.files.map((file) => [file.name, file]))
-    const layers = [...mounts.layers()].map(([name, { key, record }]) => {
-      const file = served.get(name)
-      return {
-        digest: record.digest,
-        size: record.size,
-        fetchedBytes: file?.suppliedBytes ?? 0,
-        cachedBytes: file?.cachedBytes ?? 0,
-        /** Of these, stored once for several layers, elsewhere than here. */
-        sharedBytes: file?.sharedBytes ?? 0,
-        readBytes: file?.readBytes ?? 0,
-        /** Layer digest, diffID and TOC were held against each other in one pass over the whole blob. */
-        proven: proofs.isProven(key),
-        state: file === undefined ? 'missing' : file.cachedChunks === file.chunks ? 'complete' : 'lazy',
-        /** Of the layer's file bytes, in the cache. */
-        percent: file === undefined ? 0 : file.chunkBytes === 0 ? 100 : Math.floor(100 * file.cachedBytes / file.chunkBytes)
-      }
-    })
-    const total = (pick: (layer: typeof layers[number]) => number): number => layers.reduce((sum, layer) => sum + pick(layer), 0)
-    const gateways = sources.all().flatMap((service) => service.sources())
-    return {
-      driver: driver.name,
-      root: config.root,
-      state: config.state,
-      snapshotters: snapshotters.names,
-      layers,
-      totals: {
-        layers: layers.length,
-        size: total(({ size }) => size),
-        fetchedBytes: total(({ fetchedBytes }) => fetchedBytes),
-        cachedBytes: total(({ cachedBytes }) => cachedBytes),
-        sharedBytes: total(({ sharedBytes }) => sharedBytes),
-        readBytes: total(({ readBytes }) => readBytes),
-        // As they came, TOCs and documents included; `fetchedBytes` is what the worker was given of each blob, twice if it asked twice.
-        networkBytes: gateways.reduce((sum, { type, bytes }) => type === 'car' || type === 'store' ? sum : sum + bytes, 0)
-      },
-      /** On the disk, by what it says; evicted since the start. */
-      cache: { bytes: quota.bytes, maxBytes: config.cacheMaxBytes, evictedChunks: quota.evictedChunks },
-      gateways,
-      worker: {
-        pid: plane.pid,
-        restarts: plane.restarts,
-        waitingReads: plane.waitingReads,
-        violations: plane.violations,
-        leafHashesChecked: plane.leafHashesChecked
-      },
-      bytesServed: plane.bytesServed,
-      bytesServedUnverified: plane.bytesServedUnverified
-    }
+export type Status = ReturnType<typeof statusOf>
+
+const startedAt = systemClock.now()
+
+export function statusHandler (parts: StatusParts) {
+  return async (): Promise<Status> => statusOf(parts, await parts.dataPlane.status())
+}
+
+/** What is missing before this node can run an image of its own sources; empty when nothing is. */
+export function problemsOf ({ sources }: Pick<Config, 'sources'>): string[] {
+  return sources.length === 0 ? ['no source is configured: add a [[source]], or name a gateway with each pull'] : []
+}
+
+/** `plane`: what the worker says of itself now. */
+export function statusOf (parts: StatusParts, plane: DataPlaneStatus) {
+  const { config, driver, mounts, proofs, quota, sources, snapshotters, content, trust, errors, guardianRestarts } = parts
+  const layers = layerStatuses(mounts.layers(), plane, (key) => proofs.isProven(key))
+  const total = (pick: (layer: typeof layers[number]) => number): number => layers.reduce((sum, layer) => sum + pick(layer), 0)
+  const gateways = sources.all().flatMap((service) => service.sources())
+  const { proven, lied, waiting } = proofs.state
+  return {
+    /** Milliseconds since 1970. */
+    startedAt,
+    problems: problemsOf(config),
+    driver: driver.name,
+    root: config.root,
+    state: config.state,
+    snapshotters: snapshotters.names,
+    images: imageStatuses(content.images(), layers),
+    layers,
+    totals: {
+      layers: layers.length,
+      size: total(({ size }) => size),
+      fetchedBytes: total(({ fetchedBytes }) => fetchedBytes),
+      cachedBytes: total(({ cachedBytes }) => cachedBytes),
+      sharedBytes: total(({ sharedBytes }) => sharedBytes),
+      readBytes: total(({ readBytes }) => readBytes),
+      // As they came since the start, with TOCs, documents and what came twice.
+      networkBytes: gateways.reduce((sum, { type, bytes }) => type === 'car' || type === 'store' ? sum : sum + bytes, 0)
+    },
+    /** On the disk, by what it says; evicted since the start. */
+    cache: { bytes: quota.bytes, maxBytes: config.cacheMaxBytes, evictedChunks: quota.evictedChunks },
+    gateways,
+    worker: {
+      pid: plane.pid,
+      restarts: plane.restarts,
+      waitingReads: plane.waitingReads,
+      failedReads: plane.failedReads,
+      violations: plane.violations,
+      leafHashesChecked: plane.leafHashesChecked
+    },
+    guardian: { restarts: guardianRestarts() },
+    /** Layers judged by one pass over the whole blob, or waiting for it. */
+    proofs: { proven, lied, waiting },
+    policy: { onFailure: config.onFailure, onViolation: config.onViolation, stopped: trust.stopped.total, containers: trust.stopped.newestFirst },
+    errors: errors.newestFirst,
+    bytesServed: plane.bytesServed,
+    bytesServedUnverified: plane.bytesServedUnverified
   }
 }

@@ -1,7 +1,9 @@
 // Puts proofs, claims and policy together while the daemon starts: mounts exist before layers can be judged, and layers are
 // judged (while snapshots are restored) before there are snapshots that a policy could act on.
 import { asSnapshotterError } from '../base/errors.ts'
+import { STOPPED_CONTAINERS_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { Recent } from '../base/recent.ts'
 import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { LayerStore } from '../cache/layer-store.ts'
 import type { Config } from '../config/load.ts'
@@ -10,7 +12,7 @@ import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
 import type { ImageBook } from './image-book.ts'
 import type { Opener } from './living-layers.ts'
-import { ReadPolicy } from './policy.ts'
+import { ReadPolicy, type StoppedByPolicy } from './policy.ts'
 import { PolicedReads } from './policy-reads.ts'
 import { type BlobStream, LayerProofs } from './proof.ts'
 import { ChainClaims } from './proof-claims.ts'
@@ -29,6 +31,8 @@ export class Trust {
   readonly #config: Config
   readonly #log: Log
   readonly pace: ProofPace
+  /** Containers that the policy stopped since the start. */
+  readonly stopped = new Recent<StoppedByPolicy>(STOPPED_CONTAINERS_MAX)
   readonly #policy = Promise.withResolvers<ReadPolicy>()
   #ready: ReadPolicy | null = null
 
@@ -62,7 +66,7 @@ export class Trust {
 
   /** From now on the policy acts, also on what was found before. */
   act ({ book, mounts }: Pick<Judges, 'book' | 'mounts'>, proofs: LayerProofs, snapshotters: Snapshotters): void {
-    this.#ready = new ReadPolicy({ config: this.#config, log: this.#log, book, mounts, proofs, snapshotters })
+    this.#ready = new ReadPolicy({ config: this.#config, log: this.#log, book, mounts, proofs, snapshotters, stopped: this.stopped })
     this.#policy.resolve(this.#ready)
   }
 

@@ -12,6 +12,8 @@ export interface OperatorAnswer {
   /** With its parameters. */
   readonly type: string
   readonly body: string
+  /** Content-Security-Policy; default: nothing may run or be loaded. */
+  readonly policy?: string
 }
 
 /** By path, e.g. `/metrics`; looked up at each request, so that pages may come later. */
@@ -23,6 +25,7 @@ export interface OperatorServer {
 }
 
 const PLAIN = 'text/plain; charset=utf-8'
+const NOTHING = "default-src 'none'; frame-ancestors 'none'"
 
 /** `address`: HOST:PORT; port 0 takes any. @throws ENVIRONMENT when it cannot be had. */
 export async function serveOperator (address: string, routes: OperatorRoutes, log: Log): Promise<OperatorServer> {
@@ -44,7 +47,7 @@ export async function serveOperator (address: string, routes: OperatorRoutes, lo
     throw new SnapshotterError('ENVIRONMENT', `cannot listen on ${address} ([http] address): ${why}`, {}, { cause })
   })
   const url = `http://${host}:${(server.address() as AddressInfo).port}`
-  log.info({ url }, 'serving metrics and health')
+  log.info({ url }, 'serving status page, metrics and health')
   return {
     url,
     close: async () => {
@@ -66,12 +69,15 @@ function refusal (status: number, why: string): OperatorAnswer {
   return { status, type: PLAIN, body: `${why}\n` }
 }
 
-function send (request: IncomingMessage, response: ServerResponse, { status, type, body }: OperatorAnswer): void {
+function send (request: IncomingMessage, response: ServerResponse, { status, type, body, policy = NOTHING }: OperatorAnswer): void {
   response.writeHead(status, {
     'content-type': type,
     'content-length': Buffer.byteLength(body),
     'cache-control': 'no-store',
+    'content-security-policy': policy,
     'x-content-type-options': 'nosniff',
+    'x-frame-options': 'DENY',
+    'referrer-policy': 'no-referrer',
     'cross-origin-resource-policy': 'same-origin'
   })
   response.end(request.method === 'HEAD' ? '' : body)

@@ -1,6 +1,7 @@
 // The seam of this room: what the rest of the program asks of IPFS. Everything that comes out matched its CID during
 // this very call; everything that waits takes a signal.
 import type { CID } from 'multiformats/cid'
+import type { ErrorCode } from '../base/errors.ts'
 import type { Priority } from '../base/semaphore.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
 import type { SourceActivity } from './source-traffic.ts'
@@ -76,6 +77,11 @@ export interface SourceStatus {
   readonly budget: number | null
   /** Milliseconds since 1970 until which the source is left alone, or null. */
   readonly retryAt: number | null
+  /** `suspect`: it timed out or lied lately, others are asked first; `resting`: it asked to be left alone until `retryAt`. */
+  readonly health: 'ok' | 'suspect' | 'resting'
+  /** How long its answers usually take to begin, or null when it was never heard of. */
+  readonly usualMs: number | null
+  readonly failuresByCode: Readonly<Partial<Record<ErrorCode, number>>>
 }
 
 /** One `[[source]]`, its files read. Sources are asked in order. */

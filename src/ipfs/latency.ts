@@ -15,6 +15,11 @@ export class Latency {
     this.#mean += (ms - this.#mean) / 8
   }
 
+  /** Rounded; null before the first answer. */
+  get usualMs (): number | null {
+    return this.#mean === null ? null : Math.round(this.#mean)
+  }
+
   /** Silence of this many milliseconds is out of the ordinary. */
   get unusualMs (): number {
     if (this.#mean === null) return HEDGE_MS_FIRST

@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { ErrorCode } from '../base/errors.ts'
 import type { Priority } from '../base/semaphore.ts'
+import type { SourceStatus } from './blocks.ts'
 
 export interface Traffic {
   readonly requests: number
@@ -83,11 +84,12 @@ export class SourceTraffic {
     this.#failures[code] = (this.#failures[code] ?? 0) + 1
   }
 
-  get totals (): Traffic & { readonly failures: number } {
+  get totals (): Traffic & Pick<SourceStatus, 'failures' | 'failuresByCode'> {
     const { foreground, background } = this.#traffic
     return {
       requests: foreground.requests + background.requests,
       failures: Object.values(this.#failures).reduce((sum, count) => sum + count, 0),
+      failuresByCode: { ...this.#failures },
       bytes: foreground.bytes + background.bytes,
       blocks: foreground.blocks + background.blocks
     }

@@ -2,6 +2,7 @@
 // left alone and what is left of its budget. Kept in monotonic time: nobody's clock change silences a source.
 import type { Clock } from '../base/clock.ts'
 import { SOURCE_BEATEN_MS, SOURCE_PENALTY_MS } from '../base/limits.ts'
+import type { SourceStatus } from './blocks.ts'
 import { Latency } from './latency.ts'
 import { type Headers, remainingRequests, restMs, retryAfterMs } from './rate-limit.ts'
 
@@ -30,9 +31,10 @@ export class Standing {
   }
 
   /** For `status`. */
-  get said (): { readonly budget: number | null, readonly retryAt: number | null } {
-    const { restMs } = this
-    return restMs > 0 ? { budget: 0, retryAt: this.#clock.now() + restMs } : { budget: this.#budget, retryAt: null }
+  get said (): Pick<SourceStatus, 'budget' | 'retryAt' | 'health' | 'usualMs'> {
+    const { restMs, latency: { usualMs } } = this
+    if (restMs > 0) return { budget: 0, retryAt: this.#clock.now() + restMs, health: 'resting', usualMs }
+    return { budget: this.#budget, retryAt: null, health: this.suspect ? 'suspect' : 'ok', usualMs }
   }
 
   good (): void {

@@ -76,7 +76,9 @@ export class StoreSource implements BlockSource {
       type: this.#init.type,
       ...this.#traffic.totals,
       budget: null,
-      retryAt: null
+      retryAt: null,
+      health: 'ok',
+      usualMs: null
     }
   }
 

@@ -3,7 +3,7 @@
 // is kept (bounded) and supplied again, so that a killed worker costs no second fetch.
 import { join } from 'node:path'
 import { currentCall } from '../base/call-id.ts'
-import { messageOf, SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, messageOf, SnapshotterError } from '../base/errors.ts'
 import { DATA_PLANE_DEADLINE_MS, HAND_OVER_DEADLINE_MS, SUPPLY_BYTES_IN_FLIGHT, TABLE_PART_BYTES } from '../base/limits.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { DataPlaneLink, type Hello } from './data-plane-link.ts'
@@ -253,7 +253,7 @@ export class DataPlane {
     if (fresh.length === 0 || this.#fetchHandler === null) return
     const work = this.#fetchHandler(name, fresh, { background, call: this.#requests.get(frame.id)?.call })
     if (work === undefined) return
-    work.catch((error: unknown) => { this.#log.error({ name, error: messageOf(error) }, 'a fetch handler failed') })
+    work.catch((error: unknown) => { this.#log.error({ name, error: asSnapshotterError(error).line }, 'a fetch handler failed') })
       .finally(() => { this.#abandon(name, fresh, background) })
       .catch(() => {})
   }

@@ -1,6 +1,7 @@
 // What a publisher marked as needed first is on its way as soon as a layer is open, before anybody mounts it: until the
 // pull has ended, the data plane serves the layer's chunks under a name of their own, which shares its cache with the
 // mounts to come. Reads of what is in flight wait for it and ask for nothing twice. A failure here costs time only.
+import { asSnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
@@ -48,10 +49,10 @@ export class EarlyFetch {
       log.info({ layer: digest, bytes: index.prefetchBytes }, 'prefetched')
       await pulled
     } catch (error) {
-      if (!stop.signal.aborted) log.warn({ layer: digest, error: String(error) }, 'prefetch ended early')
+      if (!stop.signal.aborted) log.warn({ layer: digest, error: asSnapshotterError(error).line }, 'prefetch ended early')
     } finally {
       supplier.remove(name)
-      await dataPlane.removeFile(name).catch((error: unknown) => { log.warn({ name, error: String(error) }, 'data plane file not removed') })
+      await dataPlane.removeFile(name).catch((error: unknown) => { log.warn({ name, error: asSnapshotterError(error).line }, 'data plane file not removed') })
       this.#names.delete(name)
     }
   }

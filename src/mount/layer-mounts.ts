@@ -1,7 +1,7 @@
 // Mounts opened layers on targets, keeps them supplied with bytes, and finds mounts of an earlier run again. It knows
 // layers, not images or snapshots.
 import { readFile } from 'node:fs/promises'
-import { SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
@@ -147,7 +147,7 @@ export class LayerMounts {
     try {
       await Promise.all(runs.map(async ({ first, count }) => { await this.#dataPlane.need(fileName, first, count, signal) }))
     } catch (error) {
-      if (!signal.aborted) this.#log.warn({ fileName, error: String(error) }, 'prefetch ended early')
+      if (!signal.aborted) this.#log.warn({ fileName, error: asSnapshotterError(error).line }, 'prefetch ended early')
     }
   }
 }

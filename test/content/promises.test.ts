@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../src/base/clock.ts'
-import { PROMISES_MAX } from '../../src/base/limits.ts'
+import { PROMISES_MAX, RESOLVED_IMAGES_MAX } from '../../src/base/limits.ts'
 import { type FetchFrom, Promises } from '../../src/content/promises.ts'
 import { type Digest, digestOf } from '../../src/verify/digest.ts'
 import { type VerifiedBytes, verifyDigest } from '../../src/verify/verified-bytes.ts'
@@ -60,4 +60,18 @@ test('a newer promise takes the place of an older one, and the oldest are forgot
   promises.add(Array.from({ length: PROMISES_MAX }, (_, at) => ({ ...LAYER, digest: digestOf(Buffer.from(String(at))) })))
   expect(promises.find(LAYER.digest)).toBeNull()
   expect(promises.find(digestOf(Buffer.from('7')))).not.toBeNull()
+})
+
+test('images are remembered over a restart, the latest first, each with the name that a pull gave it once', () => {
+  const image = (manifestDigest: string, name: string | null) =>
+    ({ reference: `ipfs://bafy@${manifestDigest}`, name, manifestDigest, platform: 'linux/amd64', layers: ['sha256:a', 'sha256:b'] })
+  promises.add([LAYER], image('sha256:1', 'shop/frontend'))
+  promises.add([LAYER], image('sha256:2', null))
+  promises.add([LAYER], image('sha256:1', null))
+  promises.close()
+  promises = opened()
+  expect(promises.images()).toEqual([image('sha256:1', 'shop/frontend'), image('sha256:2', null)])
+  for (let at = 0; at < RESOLVED_IMAGES_MAX; at++) promises.add([], image(`sha256:x${at}`, null))
+  expect(promises.images().map(({ manifestDigest }) => manifestDigest)).toHaveLength(RESOLVED_IMAGES_MAX)
+  expect(promises.images().map(({ manifestDigest }) => manifestDigest)).not.toContain('sha256:1')
 })

@@ -105,7 +105,8 @@ export class MemoryBlocks implements BlockService {
   }
 
   sources (): SourceStatus[] {
-    return [{ name: 'memory', type: 'car', requests: this.asked.length, failures: 0, bytes: 0, blocks: this.asked.length, budget: null, retryAt: null }]
+    const said = { failures: 0, failuresByCode: {}, bytes: 0, budget: null, retryAt: null, health: 'ok', usualMs: null } as const
+    return [{ name: 'memory', type: 'car', requests: this.asked.length, blocks: this.asked.length, ...said }]
   }
 
   activity (): ServiceActivity {

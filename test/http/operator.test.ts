@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { request } from 'node:http'
+import { createHash } from 'node:crypto'
+import { type IncomingHttpHeaders, request } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { SnapshotterError } from '../../src/base/errors.ts'
@@ -8,6 +9,7 @@ import { healthRoutes } from '../../src/http/health.ts'
 import { type Figures, METRICS } from '../../src/http/metric-table.ts'
 import { Metrics } from '../../src/http/metrics.ts'
 import { serveOperator } from '../../src/http/operator-server.ts'
+import { statusPageRoutes } from '../../src/http/status-page.ts'
 
 const traffic = { requests: 3, bytes: 4096, blocks: 2 }
 const none = { requests: 0, bytes: 0, blocks: 0 }
@@ -35,6 +37,10 @@ let server: Awaited<ReturnType<typeof serveOperator>>
 beforeAll(async () => {
   server = await serveOperator('127.0.0.1:0', {
     '/metrics': async () => await metrics.answer(),
+    ...await statusPageRoutes({
+      status: async () => { if (!healthy) throw new SnapshotterError('UNAVAILABLE', 'starting'); return { images: [] } },
+      errors: () => []
+    }),
     '/crash': async () => { throw new SnapshotterError('UNAVAILABLE', 'the daemon is starting') },
     ...healthRoutes({
       alive: async () => { if (!healthy) throw new SnapshotterError('DATA_PLANE_DOWN', 'it does not answer') },
@@ -44,12 +50,14 @@ beforeAll(async () => {
 })
 afterAll(async () => { await server.close() })
 
-async function ask (path: string, headers: Record<string, string> = {}, method = 'GET'): Promise<{ status: number, type: string, body: string }> {
+interface Answer { readonly status: number, readonly type: string, readonly body: string, readonly headers: IncomingHttpHeaders }
+
+async function ask (path: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Answer> {
   return await new Promise((resolve, reject) => {
     request(`${server.url}${path}`, { method, headers, agent: false }, (response) => {
       let body = ''
       response.setEncoding('utf8').on('data', (part: string) => { body += part })
-      response.on('end', () => { resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', body }) })
+      response.on('end', () => { resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', body, headers: response.headers }) })
     }).on('error', reject).end()
   })
 }
@@ -119,10 +127,33 @@ test('takes its own names and its own pages', async () => {
   expect(await ask('/healthz', { host: host.replace('127.0.0.1', 'LocalHost'), origin: `http://${host}` })).toMatchObject({ status: 200 })
 })
 
+test('the page may run its own script and nothing else, may be framed by nobody, and loads nothing', async () => {
+  const { status, type, body, headers } = await ask('/')
+  const hash = (element: string): string => createHash('sha256').update(new RegExp(`<${element}>([^]*?)</${element}>`).exec(body)?.[1] ?? '').digest('base64')
+
+  expect({ status, type }).toEqual({ status: 200, type: 'text/html; charset=utf-8' })
+  expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'x-frame-options': 'DENY', 'cache-control': 'no-store' })
+  expect(headers['content-security-policy']).toBe(
+    `default-src 'none'; script-src 'sha256-${hash('script')}'; style-src 'sha256-${hash('style')}'; ` +
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+  expect(body.match(/<(script|style)\b/g)).toEqual(['<style', '<script'])
+  expect(body).not.toMatch(/innerHTML|insertAdjacentHTML|document\.write|\beval\b|\son[a-z]+=|style="|src=/)
+  expect([...body.matchAll(/href="([^"]*)"/g)].map(([, href = '']) => href).filter((href) => /^https?:|^\/\//.test(href))).toEqual([])
+})
+
+test('figures are JSON, or with 503 the line that says why there are none', async () => {
+  expect(await ask('/status.json')).toMatchObject({ status: 200, type: 'application/json', body: '{"images":[]}\n' })
+  expect((await ask('/status.json')).headers['content-security-policy']).toBe("default-src 'none'; frame-ancestors 'none'")
+  healthy = false
+  expect(await ask('/status.json')).toMatchObject({ status: 503, body: '{"error":"UNAVAILABLE: starting","errors":[]}\n' })
+  healthy = true
+  expect(await ask('/', { host: 'evil.example' })).toMatchObject({ status: 403 })
+})
+
 test('refuses to change anything, names what there is, and tells failures in one line', async () => {
   expect(await ask('/metrics', {}, 'POST')).toMatchObject({ status: 405 })
   expect(await ask('/metrics', {}, 'HEAD')).toMatchObject({ status: 200, body: '' })
-  expect(await ask('/__proto__')).toMatchObject({ status: 404, body: 'nothing here; there is /metrics, /crash, /healthz, /readyz\n' })
+  expect(await ask('/__proto__')).toMatchObject({ status: 404, body: 'nothing here; there is /metrics, /, /status.json, /crash, /healthz, /readyz\n' })
   expect(await ask('/crash')).toMatchObject({ status: 500, body: 'UNAVAILABLE: the daemon is starting\n' })
 })
 

@@ -79,7 +79,9 @@ class Memory implements BlockSource {
   }
 
   status (): ReturnType<BlockSource['status']> {
-    return { name: this.name, type: 'car', requests: 0, failures: 0, bytes: 0, blocks: 0, budget: null, retryAt: null }
+    return {
+      name: this.name, type: 'car', requests: 0, failures: 0, failuresByCode: {}, bytes: 0, blocks: 0, budget: null, retryAt: null, health: 'ok', usualMs: null
+    }
   }
 
   activity (): ReturnType<BlockSource['activity']> {
