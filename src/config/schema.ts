@@ -75,7 +75,7 @@ export const configSchema = z.strictObject({
       .describe('bytes a second that such a proof takes')
   }).prefault({}),
   http: z.strictObject({
-    address: listen.optional().describe('offers `/metrics`, `/healthz` and `/readyz` to this machine; without it nowhere')
+    address: listen.optional().describe('offers the status page, `/status.json`, `/metrics`, `/healthz` and `/readyz` to this machine; without it nowhere')
   }).prefault({}),
   registry: z.strictObject({
     address: listen.optional().describe('offers images on IPFS as a registry to this machine; without it nowhere')

@@ -40,6 +40,8 @@ export interface SceneOptions {
   readonly ipfsApi?: string
   /** HOST:PORT where blocks that were given to the node are offered. */
   readonly gateway?: string
+  /** HOST:PORT of status page, metrics and health. */
+  readonly http?: string
   /** Of `serve`, beside that of the test. */
   readonly environment?: Readonly<Record<string, string>>
 }
@@ -114,6 +116,7 @@ export class Scene {
       ...options.registry === undefined ? [] : ['[registry]', `address = "${options.registry}"`],
       ...options.ipfsApi === undefined ? [] : ['[ipfs_api]', `address = "${options.ipfsApi}"`],
       ...options.gateway === undefined ? [] : ['[gateway]', `address = "${options.gateway}"`],
+      ...options.http === undefined ? [] : ['[http]', `address = "${options.http}"`],
       ...sources.flatMap((url) => ['[[source]]', 'type = "gateway"', `url = "${url}"`, `timeout = "${timeout}"`]), ''
     ].join('\n'))
   }

@@ -116,6 +116,12 @@ test('an image is proven, lazy or plain, and progress is told', async () => {
   expect(eager?.progress?.length).toBeGreaterThan(3)
 }, 120_000)
 
+test('the status page comes with it', async () => {
+  user.write('page.mjs', "import { statusPageRoutes } from './node_modules/ipfs-snapshotter/dist/http/status-page.js'\n" +
+    "const { body } = await (await statusPageRoutes({}))['/']()\nprocess.stdout.write(body.slice(0, 15))\n")
+  expect(await user.node('page.mjs')).toEqual({ code: 0, stdout: '<!doctype html>', stderr: '' })
+})
+
 describe('a failure has one code', () => {
   const table = async (rows: ReadonlyArray<readonly [code: string, call: Call, says?: RegExp]>): Promise<void> => {
     const answers = await ask(rows.map(([, call]) => call))

@@ -14,7 +14,7 @@ export function isOnPath (tool: string): boolean {
 }
 
 /** `test`, or `test.skip` with a printed reason. `container` stands for everything that running one needs. */
-export function testWith (room: string, ...needs: ReadonlyArray<'ipfs' | 'nerdctl' | 'skopeo' | 'go' | 'container'>): typeof test | typeof test.skip {
+export function testWith (room: string, ...needs: ReadonlyArray<'ipfs' | 'nerdctl' | 'skopeo' | 'go' | 'chromium' | 'promtool' | 'container'>): typeof test | typeof test.skip {
   const missing = needs.filter((need) => need === 'container' ? whyNot !== null : !isOnPath(need))
     .map((need) => need === 'container' ? whyNot ?? '' : `${need} is not on PATH`)
   if (missing.length === 0) return test
