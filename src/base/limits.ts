@@ -213,6 +213,11 @@ export const OPENS_RECORDED_MAX = 200_000 // files that one profiled run opens: 
 export const UNIXFS_CHUNK_BYTES = 1 * MiB // profile unixfs-v1-2025 (IPIP-499)
 export const UNIXFS_LINKS = 1_024 // the same
 export const UNIXFS_DIRECTORY_BYTES = 256 * KiB // the same: a larger directory block becomes a HAMT
+export const OUTSIDE_LEAVES = 16 // of each layer that a look from outside asks for: a gateway without a fifth of them is found out 97 times of 100
+export const OUTSIDE_FAILURES_MAX = 8 // in one round of such a look: enough to know that a gateway is not ready, and not to burden it
+export const OUTSIDE_PAUSE_MS_FIRST = 1_000 // before the next round; then twice as long
+export const OUTSIDE_PAUSE_MS_MAX = 30_000 // blocks that arrive are noticed within this
+export const OUTSIDE_DEADLINE_MS = 600_000 // default of --verify-timeout: a pin of gigabytes, and its announcement
 
 // The native program and its data plane
 export const NATIVE_BUILD_DEADLINE_MS = 300_000 // g++ of a dozen files on one slow core

@@ -11,14 +11,14 @@ import { readPrefetchList } from '../publish/prefetch-list.ts'
 import { publish, type Published } from '../publish/publish.ts'
 import { interruptible } from './ending.ts'
 import { progressFor, type ProgressFlags, withProgress } from './progress.ts'
+import { gatewaysOf, lookVia, viaFailure, type ViaFlags, viaText, withVia } from './verify-via.ts'
 
-interface Flags extends ProgressFlags {
+interface Flags extends ProgressFlags, ViaFlags {
   readonly format: 'estargz' | 'keep'
   readonly car: string
   readonly platform: readonly Platform[]
   readonly allPlatforms?: true
   readonly containerd?: string
-  readonly config?: string
   readonly prefetchList?: string
   readonly chunkSize: number
   readonly chunker?: keyof typeof CHUNKERS
@@ -33,7 +33,7 @@ const LEVEL = 6
 const MEMBERS_PER_PROCESSOR = 4 // enough that a slow member does not idle the other threads
 
 export function publishCommand (): Command {
-  return withProgress(new Command('publish')
+  return withProgress(withVia(new Command('publish'))
     .description('Write an image as a CAR file, ready to be pinned, and print its CID.')
     .argument('<source>', 'OCI layout directory, OCI archive or docker archive (archives may be gzipped), or containerd://NAMESPACE/IMAGE')
     .addOption(new Option('--format <format>', 'estargz: lazy layers; keep: no byte changes')
@@ -48,13 +48,17 @@ export function publishCommand (): Command {
       '(default: size-262144 for estargz, so that a node fetches less that it does not read; size-1048576 for keep)')
       .choices(Object.keys(CHUNKERS)))
     .option('--json', 'print one JSON object')
-    .option('--config <file>', 'settings (TOML): where containerd is'))
-    .action(run)
+    .option('--config <file>', 'settings (TOML): where containerd is, tokens of gateways'))
+    .action(async (source: string, flags: Flags, command: Command) => {
+      if (flags.verifyAll === true && flags.verifyVia.length === 0) command.error('error: --verify-all is for --verify-via <gateway>')
+      await run(source, flags)
+    })
 }
 
 async function run (source: string, flags: Flags): Promise<void> {
   const progress = progressFor(flags)
   try {
+    const gateways = gatewaysOf(flags)
     const goOn = `${flags.car} was not written and no other file is left, the same command starts over`
     const published = await interruptible(goOn, async (signal) => await publish({
       source: await sourceOf(source, flags, signal),
@@ -69,8 +73,12 @@ async function run (source: string, flags: Flags): Promise<void> {
       report: progress.report,
       signal
     }))
+    const views = await lookVia(gateways, published, flags, progress.report)
     progress.finish()
-    process.stdout.write(flags.json === true ? `${JSON.stringify(published)}\n` : humanText(published))
+    const result = { ...published, ...views.length === 0 ? {} : { verifyVia: views } }
+    process.stdout.write(flags.json === true ? `${JSON.stringify(result)}\n` : `${humanText(published)}${viaText(views)}`)
+    const failure = viaFailure(published, views)
+    if (failure !== null) throw failure
   } finally {
     progress.finish()
   }

@@ -66,15 +66,15 @@ export function loadConfig (file: string | undefined, environment: NodeJS.Proces
 /** `--gateway URL` takes the place of the configured sources, `--car FILE` likewise. */
 export function overrideSources (config: Config, gateways: readonly string[] = [], cars: readonly string[] = []): Config {
   if (gateways.length === 0 && cars.length === 0) return config
-  const wrong = gateways.find((url) => !/^https?:\/\/[^/]/.test(url) || !URL.canParse(url))
-  if (wrong !== undefined) throw new SnapshotterError('CONFIG_INVALID', `--gateway ${JSON.stringify(wrong)} is no http(s) URL`)
-  return {
-    ...config,
-    sources: [
-      ...cars.map((path) => ({ type: 'car' as const, path })),
-      ...gateways.map((url) => ({ type: 'gateway' as const, url, timeoutMs: GATEWAY_TIMEOUT_MS }))
-    ]
-  }
+  const named = gateways.map((url) => gatewayAt(url, '--gateway'))
+  return { ...config, sources: [...cars.map((path) => ({ type: 'car' as const, path })), ...named] }
+}
+
+/** A gateway that an option names. @throws CONFIG_INVALID */
+export function gatewayAt (url: string, option: string): Extract<SourceSettings, { readonly type: 'gateway' }> {
+  const isUrl = /^https?:\/\/[^/]/.test(url) && URL.canParse(url)
+  if (!isUrl) throw new SnapshotterError('CONFIG_INVALID', `${option} ${JSON.stringify(url)} is no http(s) URL`)
+  return { type: 'gateway', url, timeoutMs: GATEWAY_TIMEOUT_MS }
 }
 
 function readConfigFile (file: string): ConfigFile {

@@ -139,6 +139,11 @@ function shards (directory: DirectoryNode | null): Need[] {
   return needs
 }
 
+/** The blocks below a directory's block that are directory still; none for a plain one. @throws BLOCK_INVALID */
+export function directoryShards (cid: CID, bytes: VerifiedBytes): CID[] {
+  return shards(decodeDirectory(cid, bytes)).map((need) => need.cid)
+}
+
 function tooLarge (cid: CID): SnapshotterError {
   return new SnapshotterError('LIMIT_EXCEEDED',
     `directory ${cid.toString()} has more than ${DIRECTORY_ENTRIES_MAX} entries or ${DIRECTORY_SHARDS_MAX} shards`)

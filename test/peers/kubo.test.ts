@@ -1,10 +1,10 @@
 // Kubo as a peer: it gives our bytes the CIDs we print, takes our CARs whole, gives the layout back, and its trustless
 // gateway is a source for inspect, verify and pull.
 import { afterAll, beforeAll, describe, expect } from '@jest/globals'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { command, commandJson, execute } from '../e2e/command.ts'
+import { COMMAND, command, commandJson, execute } from '../e2e/command.ts'
 import { publish, type Published, Scene, shelf } from '../e2e/harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from '../e2e/program-image.ts'
 import { digestOf } from '../../src/verify/digest.ts'
@@ -110,6 +110,28 @@ describe('Kubo', () => {
     const { nerdctlCid, manifestDigest } = of('estargz')
     expect(await commandJson<Verified>('verify', `ipfs://${nerdctlCid ?? ''}`, '--gateway', gateway)).toMatchObject({ cid: nerdctlCid, manifestDigest })
   })
+
+  withKubo('as a gateway gets what was published while publish looks at it, and then an image starts from there', async () => {
+    const car = join(folder, 'later.car')
+    const { layout } = programImage(join(folder, 'later'), [randomFiles(FILES, FILE_BYTES)])
+    const publishing = new Promise<{ readonly said: string, readonly printed: string }>((resolve, reject) => {
+      const child = spawn(COMMAND, ['publish', layout, '--car', car, '--json', '--verify-via', gateway, '--verify-all'], { stdio: ['ignore', 'pipe', 'pipe'] })
+      let [said, printed, imported] = ['', '', false]
+      child.stdout.setEncoding('utf8').on('data', (text: string) => { printed += text })
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        said += text
+        if (imported || !said.includes('asking again')) return
+        imported = true
+        kubo.import(car).catch(reject)
+      })
+      child.once('close', () => { resolve({ said, printed }) })
+    })
+    const { said, printed } = await publishing
+    const { verifyVia: [view] } = JSON.parse(printed) as { verifyVia: Array<{ starts: boolean, blocks: number, found: number, missing: object[] }> }
+
+    expect(said).toMatch(/lacks \d+ of \d+ blocks \(ROOT_NOT_FOUND: /)
+    expect(view).toMatchObject({ starts: true, found: view?.blocks, missing: [] })
+  }, PREPARE_MS)
 
   withContainer('is the only source of a pull, and the container reads what was published', async () => {
     const scene = await Scene.start({ sources: [gateway] })
