@@ -85,10 +85,6 @@ export function viaText (views: readonly OutsideView[]): string {
     `  from      ${gateway}: ${starts ? `starts, ${blocks}` : `does not start, ${found} of ${blocks}`} blocks in ${ms} ms\n`).join('')
 }
 
-export async function closeGateways (gateways: Gateways): Promise<void> {
-  await Promise.all([...gateways.values()].map(async (blocks) => { await blocks.close() }))
-}
-
 function duration (text: string): number {
   try {
     return parseDuration(text)
