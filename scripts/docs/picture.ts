@@ -1,5 +1,5 @@
 // A picture out of lines of text: boxes on a grid, zones around them, arrows between neighbours. SVG, with no font but the reader's own.
-// `zone COLUMN ROW COLUMNS ROWS "title"`, `box|foreign ID COLUMN ROW "title" "line"…`, `arrow FROM TO "label"`; `#` begins a comment.
+// `zone COLUMN ROW COLUMNS ROWS "title"`, `box|foreign ID COLUMN ROW "title" "line"…`, `arrow FROM TO "label"`, `exchange` for both ways; `#` begins a comment.
 
 interface Place { readonly column: number, readonly row: number }
 interface Box extends Place { readonly isForeign: boolean, readonly lines: readonly string[] }
@@ -10,7 +10,7 @@ const GAP = { x: 86, y: 72 }
 const EDGE = { x: 34, y: 52 }
 const LINE = 18
 const LETTER = 6.4 // of a label's font, on the average
-const CORNER = 42 // from a box's side, where an arrow around a corner leaves and arrives
+const CORNER = 30 // from a box's side, where an arrow around a corner leaves and arrives
 const ZONE = { x: 22, top: 30, bottom: 20 }
 
 /** @throws for a line that is none of those, and for an arrow of a box that is not there */
@@ -25,7 +25,10 @@ export function picture (text: string): string {
   const drawn = lines.map(([kind = '', ...rest]) => {
     if (kind === 'zone') return { layer: 0, svg: zone(rest) }
     if (kind === 'box' || kind === 'foreign') return { layer: 1, svg: drawBox(found(rest[0])) }
-    if (kind === 'arrow') return { layer: 2, svg: arrow(found(rest[0]), found(rest[1]), rest[2] ?? '') }
+    if (kind === 'arrow' || kind === 'exchange') {
+      const drawn = arrow(found(rest[0]), found(rest[1]), rest[2] ?? '')
+      return { layer: 2, svg: kind === 'arrow' ? drawn : drawn.replace('marker-end=', 'marker-start="url(#head)" marker-end=') }
+    }
     throw new Error(`the picture has a line that begins with ${kind}`)
   })
   const most = (key: 'column' | 'row'): number => Math.max(...[...boxes.values()].map((box) => box[key])) + 1
@@ -33,7 +36,7 @@ export function picture (text: string): string {
   const height = 2 * EDGE.y + most('row') * (BOX.height + GAP.y) - GAP.y
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" role="img">`,
-    '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z" fill="#33424f"/></marker></defs>',
+    '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto-start-reverse"><path d="M0 0L8 4L0 8z" fill="#33424f"/></marker></defs>',
     `<rect width="${width}" height="${height}" fill="#fff"/>`,
     ...drawn.sort((one, other) => one.layer - other.layer).map(({ svg }) => svg),
     words({ x: EDGE.x, y: height - 14 }, 'Dashed: nobody has to trust it. What comes from there is hashed before it is used.', 'font-size="12" fill="#555"'),
@@ -88,7 +91,7 @@ function arrow (from: Box, to: Box, label: string): string {
   const between = (y1 + y2) / 2
   if (from.column === to.column) {
     const x = a.x + middle.x
-    return path([{ x, y: y1 }, { x, y: y2 }]) + words({ x: x + 8, y: between + 4 }, label, 'font-size="12" fill="#33424f"')
+    return path([{ x, y: y1 }, { x, y: y2 }]) + words({ x: x - 8, y: between + 4 }, label, 'font-size="12" text-anchor="end" fill="#33424f"')
   }
   const isRight = from.column < to.column
   const [x1, x2] = [a.x + (isRight ? BOX.width - CORNER : CORNER), b.x + (isRight ? CORNER : BOX.width - CORNER)]

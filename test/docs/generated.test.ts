@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import ts from 'typescript'
 import { filled } from '../../scripts/docs/filled.ts'
+import { picture } from '../../scripts/docs/picture.ts'
 import { MEANINGS } from '../../src/base/error-codes.ts'
 import { type ErrorCode, ERROR_CODES } from '../../src/base/errors.ts'
 import { configSchema } from '../../src/config/schema.ts'
@@ -20,6 +21,17 @@ test('every page is what the code says', () => {
   const old = PAGES.filter((page) => filled(read(page)) !== read(page))
 
   expect({ old, hint: 'npm run docs' }).toEqual({ old: [], hint: 'npm run docs' })
+})
+
+test('the picture is drawn of its text', () => {
+  expect({ isDrawn: read('docs/data-flow.svg') === picture(read('docs/data-flow.txt')), hint: 'npm run docs' }).toEqual({ isDrawn: true, hint: 'npm run docs' })
+})
+
+test.each([
+  ['a box that is not there', 'box a 0 0 "a"\narrow a b ""', /no box b/],
+  ['a line that means nothing', 'bax a 0 0 "a"', /begins with bax/]
+])('a picture with %s is not drawn', (_, text, why) => {
+  expect(() => picture(text)).toThrow(why)
 })
 
 test('pages have the tables that they are there for', () => {
