@@ -13,7 +13,7 @@ const LINE_LENGTH_MAX = 160
 /** Design §6: a file imports from its own folder or from a lower number. */
 const LEVELS: Readonly<Record<string, number>> = {
   base: 0, verify: 1, config: 1, ipfs: 2, oci: 2, image: 3, layer: 3, erofs: 4, cache: 4, mount: 5, snapshots: 6,
-  content: 6, grpc: 7, http: 7, publish: 7, library: 8, daemon: 8, cli: 9
+  content: 6, grpc: 7, http: 7, publish: 7, pinning: 7, library: 8, daemon: 8, cli: 9
 }
 
 /** Which rooms (or single files) may import a package. */
@@ -21,6 +21,7 @@ const FENCES: Readonly<Record<string, readonly string[]>> = {
   '@grpc/grpc-js': ['grpc/'],
   '@grpc/proto-loader': ['grpc/'],
   '@helia/unixfs': ['ipfs/', 'publish/'],
+  '@ipfs-shipyard/pinning-service-client': ['pinning/'],
   '@ipld/car': ['ipfs/', 'publish/', 'http/'],
   commander: ['cli/'],
   'fuse-native': ['mount/'],
@@ -30,8 +31,8 @@ const FENCES: Readonly<Record<string, readonly string[]>> = {
   pino: ['base/log.ts'],
   'prom-client': ['http/'],
   'smol-toml': ['config/'],
-  undici: ['ipfs/'],
-  zod: ['config/', 'oci/']
+  undici: ['ipfs/', 'pinning/'],
+  zod: ['config/', 'oci/', 'pinning/']
 }
 
 const BANNED: ReadonlyArray<{ readonly call: RegExp, readonly allowed: readonly string[], readonly why: string }> = [

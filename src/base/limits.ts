@@ -219,6 +219,23 @@ export const OUTSIDE_PAUSE_MS_FIRST = 1_000 // before the next round; then twice
 export const OUTSIDE_PAUSE_MS_MAX = 30_000 // blocks that arrive are noticed within this
 export const OUTSIDE_DEADLINE_MS = 600_000 // default of --verify-timeout: a pin of gigabytes, and its announcement
 
+// Bringing blocks out
+export const TOKEN_FILE_BYTES_MAX = 16 * KiB // signed tokens have a few; guards against the wrong file
+export const PUSH_ATTEMPTS_MAX = 4 // whole uploads of one CAR: a line that breaks four times on the way does not carry this size
+export const PUSH_RETRY_MS_FIRST = 1_000 // before the second one, then twice as long: a server that restarts is back within seconds
+export const PUSH_STALL_MS = 60_000 // a target that takes no byte for this long is given up; a Kubo writes 100 MiB in between
+export const PUSH_ANSWER_MS = 900_000 // after the last byte: a Kubo walks the whole DAG before it says that a root is pinned
+export const PUSH_READ_BYTES = 256 * KiB // one read of the CAR
+export const RPC_CALL_MS = 30_000 // one small call of an RPC or a pinning service; dialing a peer takes up to 15 s
+export const RPC_ANSWER_BYTES_MAX = 4 * MiB // a page of PIN_PAGE pins with their addresses
+export const PIN_DEADLINE_MS = 1_800_000 // default of --pin-timeout: the largest image at 100 Mbit/s
+export const PIN_POLL_MS_FIRST = 500 // as Kubo; then twice as long
+export const PIN_POLL_MS_MAX = 10_000 // services allow some tens of requests a minute
+export const PIN_PAGE = 1_000 // the largest page of the Pinning Service API
+export const PIN_ADDRESSES_MAX = 20 // origins and delegates of one pin, in that API
+export const PIN_NAME_CHARS_MAX = 255 // in that API
+export const PINS_LISTED_MAX = 65_536 // of one service; as PINS_MAX
+
 // The native program and its data plane
 export const NATIVE_BUILD_DEADLINE_MS = 300_000 // g++ of a dozen files on one slow core
 export const NATIVE_JOB_DEADLINE_MS = 30_000 // a mount job; longer than the guardian gives its own unmounting

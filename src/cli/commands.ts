@@ -6,6 +6,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./serve.ts')).serveCommand(),
   pull: async () => (await import('./pull.ts')).pullCommand(),
   publish: async () => (await import('./publish.ts')).publishCommand(),
+  pin: async () => (await import('./pin.ts')).pinCommand(),
   gateway: async () => (await import('./gateway.ts')).gatewayCommand(),
   profile: async () => (await import('./profile.ts')).profileCommand(),
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),

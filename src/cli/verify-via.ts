@@ -50,7 +50,7 @@ export function gatewaysOf ({ verifyVia, config }: ViaFlags): Gateway[] {
 export async function lookVia (gateways: readonly Gateway[], published: Published, flags: ViaFlags, report: Report): Promise<OutsideView[]> {
   if (gateways.length === 0) return []
   const { car } = published
-  const goOn = `${car} is whole; \`ipfs-snapshotter verify ${published.reference} --gateway ${gateways[0]?.url ?? ''}\` looks again`
+  const goOn = `all of it is published; \`ipfs-snapshotter verify ${published.reference} --gateway ${gateways[0]?.url ?? ''}\` looks again`
   return await interruptible(goOn, async (signal) => {
     const pieces = await using({ type: 'car', path: car }, async (blocks) => await outsidePieces(published, blocks, { all: flags.verifyAll === true, signal }))
     return await Promise.all(gateways.map(async (gateway) => await using(gateway, async (blocks) =>

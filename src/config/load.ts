@@ -8,6 +8,7 @@ import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { GATEWAY_TIMEOUT_MS } from '../base/limits.ts'
 import { lineOfKey } from './key-lines.ts'
 import { configSchema, type ConfigFile } from './schema.ts'
+import { readTokenFile } from './token-file.ts'
 
 const DEFAULT_FILE = '/etc/ipfs-snapshotter/config.toml'
 
@@ -46,6 +47,14 @@ export interface Config {
   /** HOST:PORT where those blocks are offered to other machines; null: nowhere. */
   readonly gatewayAddress: string | null
   readonly sources: readonly SourceSettings[]
+  readonly pinning: readonly PinningSettings[]
+}
+
+/** A pinning service. Its token is read when it is used: the daemon needs none. */
+export interface PinningSettings {
+  readonly name: string
+  readonly endpoint: string
+  readonly tokenFile: string
 }
 
 export interface IpfsApiSettings {
@@ -135,9 +144,10 @@ function settle (file: ConfigFile): Config {
           type: source.type,
           url: source.url,
           timeoutMs: source.timeout,
-          ...(source.token_file === undefined ? {} : { token: readNamed(source.token_file, 'token file').trim() }),
+          ...(source.token_file === undefined ? {} : { token: readTokenFile(source.token_file) }),
           ...(source.ca_file === undefined ? {} : { caPem: readNamed(source.ca_file, 'CA file') })
-        })
+        }),
+    pinning: file.pinning.map(({ name, endpoint, token_file: tokenFile }) => ({ name, endpoint, tokenFile }))
   }
 }
 

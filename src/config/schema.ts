@@ -31,11 +31,19 @@ const source = z.discriminatedUnion('type', [
     type: z.literal('gateway'),
     url: z.url({ protocol: /^https?$/ }).meta({ title: 'URL', description: 'a trustless gateway: it is asked for blocks and CARs, never for files' }),
     timeout: duration.default(GATEWAY_TIMEOUT_MS).describe('how long it may be silent, before its answer and within it'),
-    token_file: path.optional().describe('what is in the file goes to this origin as a bearer token, and nowhere else'),
+    token_file: path.optional()
+      .describe('what is in the file goes to this origin as a bearer token, and nowhere else; a file that everybody may read is refused'),
     ca_file: path.optional().describe('PEM of the authorities that this origin’s certificate may come from, in place of the system’s')
   }),
   z.strictObject({ type: z.literal('car'), path: path.describe('a CAR file, read where it is') })
 ])
+
+const pinning = z.strictObject({
+  name: z.string().regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'must be a short name of letters, digits, ".", "_" and "-"')
+    .describe('what `--pin` and `--service` call it'),
+  endpoint: z.url({ protocol: /^https?$/ }).meta({ title: 'URL', description: 'of its API, the part before `/pins`' }),
+  token_file: path.describe('its access token, in a file that not everybody may read; sent to this origin only')
+})
 
 export const configSchema = z.strictObject({
   root: path.default('/var/lib/ipfs-snapshotter').describe('durable: cache, snapshots, blocks that clients gave. One daemon at a time'),
@@ -93,6 +101,8 @@ export const configSchema = z.strictObject({
     address: listenAnywhere.optional()
       .describe('offers those blocks to other machines, who need not trust it. Nothing else is offered there; without it nowhere')
   }).prefault({}),
+  pinning: z.array(pinning).refine((all) => new Set(all.map(({ name }) => name)).size === all.length, 'has two services of one name').default([])
+    .describe('Services of the IPFS Pinning Service API, for `publish --pin` and `pin`. The daemon has nothing to do with them.'),
   source: z.array(source).default([]).describe('Where blocks come from, in this order. Nobody in the list is trusted.')
 })
 

@@ -2,6 +2,7 @@
 // formats: `keep` changes no byte of the image, `estargz` makes it lazy. On any failure no file is left, and no CID is
 // named before every layer was proven.
 import { resolve } from 'node:path'
+import { asWriteFailure } from '../base/disk.ts'
 import { SnapshotterError } from '../base/errors.ts'
 import { formatPlatform } from '../oci/platform.ts'
 import { canonicalReference, type Spellings, spellings } from '../oci/spellings.ts'
@@ -82,6 +83,8 @@ export async function publish (options: PublishOptions): Promise<Published> {
       await car.finish(made.nerdctl === null ? [made.root] : [made.root, made.nerdctl])
       options.report({ event: 'end', item: path, text: 'saved' })
       return summary(made, path)
+    } catch (error) {
+      throw asWriteFailure(`${path}, or a layer that is unpacked beside it,`, error)
     } finally {
       await car.discard()
     }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadConfig, overrideSources } from '../../src/config/load.ts'
@@ -11,6 +11,12 @@ afterAll(() => { rmSync(folder, { recursive: true }) })
 function written (text: string, name = `${Buffer.from(text).length}-${text.length}.toml`): string {
   const file = join(folder, name)
   writeFileSync(file, text)
+  return file
+}
+
+function secret (text: string, mode: number): string {
+  const file = written(text, `token-${mode.toString(8)}`)
+  chmodSync(file, mode)
   return file
 }
 
@@ -31,7 +37,7 @@ test('an empty file gives the defaults of the design', () => {
 })
 
 test('sources keep their order, their timeouts and the secrets that files hold', () => {
-  const token = written('s3cret\n', 'token')
+  const token = secret('s3cret\n', 0o600)
   const config = loadConfig(written(`
     [[source]]
     type = "gateway"
@@ -72,6 +78,35 @@ test.each([
 
 test('a file that is not there is named', () => {
   expect(() => loadConfig('/nonexistent.toml', {})).toThrow('config file /nonexistent.toml cannot be read (ENOENT)')
+})
+
+test.each([
+  [0o644, 's3cret', /^CONFIG_INVALID: token file \S+ is open to everybody on this machine \(mode 0644\); chmod 600 it, and change the token$/],
+  [0o602, 's3cret', /\(mode 0602\)/],
+  [0o601, '\n', /\(mode 0601\)/],
+  [0o600, ' \n', /^CONFIG_INVALID: token file \S+ is empty$/],
+  [0o400, 'x'.repeat(20_000), /^CONFIG_INVALID: token file \S+ has 20000 bytes, limit 16384$/]
+])('a token file of mode %o is refused without a word of it', (mode, text, line) => {
+  const file = secret(text, mode)
+  const config = written(`[[source]]\ntype = "gateway"\nurl = "https://one.example"\ntoken_file = "${file}"`)
+
+  expect(() => loadConfig(config, {})).toThrow(expect.objectContaining({ line: expect.stringMatching(line) as unknown }))
+})
+
+test('pinning services are named, and their tokens are left to whoever uses them', () => {
+  const service = (name: string): string => `[[pinning]]\nname = "${name}"\nendpoint = "https://pin.example/psa"\ntoken_file = "/nonexistent"\n`
+
+  expect(loadConfig(written(''), {}).pinning).toEqual([])
+  expect(loadConfig(written(service('a.b') + service('c')), {}).pinning).toEqual([
+    { name: 'a.b', endpoint: 'https://pin.example/psa', tokenFile: '/nonexistent' },
+    { name: 'c', endpoint: 'https://pin.example/psa', tokenFile: '/nonexistent' }
+  ])
+  for (const [text, line] of [
+    [service('a') + service('a'), /: pinning: has two services of one name$/],
+    [service('a b'), /:2: pinning\.0\.name: must be a short name/],
+    [service('a').replace('https', 'ftp'), /:3: pinning\.0\.endpoint: /],
+    [service('a').replace('token_file', 'token'), /pinning\.0\.token/]
+  ] as const) expect(() => loadConfig(written(text), {})).toThrow(expect.objectContaining({ line: expect.stringMatching(line) as unknown }))
 })
 
 test('--gateway takes the place of the configured sources', () => {
