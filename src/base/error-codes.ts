@@ -39,7 +39,7 @@ export const MEANINGS = {
     example: 'bafyr…: codec 0x71; only raw and dag-pb are accepted' },
   ROOT_NOT_FOUND: { grpc: GRPC.NOT_FOUND, errno: ERRNO.EIO, mender: 'publisher',
     cause: 'Every source says that it has no such block. The image is not pinned any more, or those who have it are not found by these sources.',
-    remedy: 'Pin the image, or name a source that has it. The line says whether it is the root or a block inside.',
+    remedy: 'Pin the image, or name a source that has it ([PUBLISHING.md](PUBLISHING.md)). The line says whether it is the root or a block inside.',
     example: 'block bafybe… could not be fetched (https://gateway.example: 404, 31 ms); not pinned or not provided' },
   ROOT_UNREACHABLE: { grpc: GRPC.UNAVAILABLE, errno: ERRNO.EIO, mender: 'source',
     cause: 'Sources failed, each in its own way: no connection, 502, 504, a web page in place of blocks.',

@@ -1,5 +1,5 @@
 // What README and docs tell people to type: options and arguments are those of the program, settings those of the schema, scripts those
-// of package.json. test/e2e types the pages for nodes to the letter.
+// of package.json. test/e2e types the pages for nodes and publishers to the letter.
 import { describe, expect, test } from '@jest/globals'
 import type { Command } from 'commander'
 import { readFileSync } from 'node:fs'
@@ -13,9 +13,13 @@ import { type Block, blocksOf, commandsOf, fileIn, isUntyped, pages, ROOT, shell
 /** Pages that are typed to the letter, and by which test. */
 const TYPED: ReadonlyArray<{ readonly page: string, readonly heading?: string }> = [
   { page: 'README.md', heading: 'Use it on your node' }, // test/e2e/readme
+  { page: 'docs/PUBLISHING.md' }, // test/e2e/guides
   { page: 'docs/DEPLOY.md' } // test/e2e/guides
 ]
 const UNTYPED_MAX = 1
+const CID = 'bafkqaaa'
+/** Pages for people who use the program. */
+const GUIDES = ['README.md', ...['PUBLISHING', 'DEPLOY', 'CONFIG', 'LIMITS', 'ERRORS', 'PROGRESS', 'PLATFORMS'].map((name) => `docs/${name}.md`)]
 /** Of containerd's files: config.toml, hosts.toml. */
 const CONTAINERD_KEYS = ['version', 'disabled_plugins', 'proxy_plugins', 'plugins', 'server', 'capabilities', 'host']
 
@@ -27,7 +31,7 @@ const typed = new Set(TYPED.flatMap(({ page, heading }) => shellOf(page, heading
 async function complaint (line: string): Promise<string | null> {
   const found = await Promise.all(wordsOf(line.split('\n', 1)[0] ?? '').map(async (words) => {
     const [name, ...rest] = words.slice(words.findIndex((word) => !/^\w+=/.test(word)))
-    if (name === 'ipfs-snapshotter') return await misuse(rest)
+    if (name === 'ipfs-snapshotter') return await misuse(rest.map((word) => word.replace('<CID>', CID).replace('<manifest>', '0'.repeat(64))))
     if (name === 'npm') return rest[0] === 'run' && !scripts.includes(rest[1] ?? '') ? `package.json has no script ${rest[1] ?? ''}` : null
     return typed.has(line) ? null : `nobody tries ${name ?? line}`
   }))
@@ -69,6 +73,33 @@ test('every command of README and docs is one that the program takes, or one tha
   expect(await complaints(shell)).toEqual([])
   expect(shell.flatMap(commandsOf).filter((line) => line.includes('ipfs-snapshotter ')).length).toBeGreaterThan(20)
 })
+
+test('every option that guides name in their text is one of the command that they name, or of some command', async () => {
+  const options = await optionsByCommand()
+  const wrong = GUIDES.flatMap((page) => spansOf(page).flatMap((span) => unknownOptions(span, options).map((option) => `${page}: ${span}: ${option}`)))
+
+  expect(wrong).toEqual([])
+  expect(unknownOptions('publish SOURCE --stop', options)).toEqual(['--stop'])
+  expect(unknownOptions('--nothing', options)).toEqual(['--nothing'])
+})
+
+/** Long options of each command, with those of its own commands. */
+async function optionsByCommand (): Promise<Map<string, Set<string>>> {
+  const below = (command: Command): string[] => [...command.options.map(({ long }) => long ?? ''), ...command.commands.flatMap(below)]
+  return new Map((await program()).commands.map((command) => [command.name(), new Set(below(command))]))
+}
+
+/** Pieces of code in the text of a page. */
+function spansOf (page: string): string[] {
+  const text = readFileSync(join(ROOT, page), 'utf8').replace(/^```[^]*?^```$/mg, '')
+  return [...text.matchAll(/`([^`\n]+)`/g)].map(([, span = '']) => span.replace(/^ipfs-snapshotter /, ''))
+}
+
+/** Of a piece that begins with an option or a command of ours; others speak of other programs. */
+function unknownOptions (span: string, options: ReadonlyMap<string, ReadonlySet<string>>): string[] {
+  const known = options.get(span.split(' ', 1)[0] ?? '') ?? (span.startsWith('--') ? new Set([...options.values()].flatMap((some) => [...some])) : null)
+  return known === null ? [] : (span.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? []).filter((option) => !known.has(option))
+}
 
 test('blocks that nobody types or checks say so, and are few', () => {
   const untyped = shell.filter(isUntyped).map(({ page, heading }) => `${page}: ${heading}`)

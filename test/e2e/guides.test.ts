@@ -1,5 +1,5 @@
-// docs/DEPLOY.md to the letter: every command of it is typed, in order, into the shell of a machine of its own
-// where the names of the guide (https://gateway.example, …) lead to servers of that machine.
+// docs/PUBLISHING.md and docs/DEPLOY.md to the letter: every command of theirs is typed, in order, into the shell of a machine of its own
+// where the names of the guides (https://gateway.example, …) lead to servers of that machine.
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
 import { execFileSync } from 'node:child_process'
 import { rmSync, symlinkSync } from 'node:fs'
@@ -14,7 +14,7 @@ import { programImage } from './program-image.ts'
 import { Typist } from './typist.ts'
 
 const NAMES = ['gateway.example', 'other-gateway.example', 'pins.first.example', 'pins.second.example']
-const TOKENS = { first: 'first secret', second: 'second secret', gateway: 'any' }
+const TOKENS = { first: 'first-secret', second: 'second-secret', gateway: 'any' }
 const folder = shelf()
 const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')]
 const [binaries] = containerdVersions()
@@ -53,6 +53,17 @@ async function follow (page: string, typist: Typist, isSkipped = (_: string): bo
   for (const command of commands) printed.set(command, await typist.type(command))
   return printed
 }
+
+test('everything that docs/PUBLISHING.md says works on a machine', async () => {
+  const { on, typist } = await ready()
+  const printed = await follow('docs/PUBLISHING.md', typist)
+
+  expect(printed.get('ipfs-snapshotter pin ls')).toMatch(new RegExp(`^first\t${typist.cid}\tpinned\t[^]*^second\t${typist.cid}\tpinned\t`, 'm'))
+  const left = await on.done('ipfs-snapshotter pin ls')
+  expect([left.includes(`first\t${typist.cid}`), left.includes(`second\t${typist.cid}`)]).toEqual([true, false])
+  expect(await on.done('ls /var/lib/ipfs-snapshotter/blocks/pins')).toContain(typist.cid)
+  await on.done('ipfs-snapshotter serve --stop')
+}, PREPARE_MS)
 
 onNode('everything that docs/DEPLOY.md says works on a node', async () => {
   const { on, typist } = await ready()
