@@ -1,17 +1,21 @@
-// Images that a containerd holds, published from there by its API, in every containerd that is here: for several platforms,
-// in both formats, pulled again for each of them. And what cannot be published from there: one line each, no file left.
+// Images for several platforms, also out of every containerd that is here, by its API: in both formats, pulled again for each
+// platform, under every spelling. And what cannot be published from there: one line each, no file left.
 import { afterAll, afterEach, beforeAll, expect } from '@jest/globals'
 import { execFileSync } from 'node:child_process'
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { containerdVersions } from '../suites/containerd.ts'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
+import { isOnPath } from '../peers/tools.ts'
+import { nerdctl, startClientNode } from './client-node.ts'
 import { command } from './command.ts'
+import { GatedGateway } from './gated-gateway.ts'
 import { publish, type Published, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage } from './program-image.ts'
 import { run } from './run.ts'
 
 interface Many extends Published {
+  readonly references: { readonly nerdctl: string, readonly ctr: string }
   readonly indexDigest: string
   readonly images: ReadonlyArray<{ readonly platform: string, readonly manifestDigest: string, readonly layers: Published['layers'] }>
 }
@@ -20,6 +24,7 @@ const NAME = 'docker.io/library/many:latest'
 const [HERE, ELSEWHERE] = process.arch === 'arm64' ? ['arm64', 'amd64'] : ['amd64', 'arm64']
 const folder = shelf()
 const versions = containerdVersions()
+const layout = join(folder, 'layout')
 const archive = join(folder, 'many.tar')
 let here: ProgramImage
 let scene: Scene
@@ -28,13 +33,12 @@ beforeAll(async () => {
   await preparePrograms()
   here = programImage(join(folder, 'here'), [{ '/etc/of': `of ${HERE}\n` }], { architecture: HERE })
   const elsewhere = programImage(join(folder, 'elsewhere'), [{ '/etc/of': `of ${ELSEWHERE}\n` }], { architecture: ELSEWHERE })
-  const layout = join(folder, 'layout')
   const manifests = [here, elsewhere].flatMap(({ layout: one }) => {
     cpSync(one, layout, { recursive: true })
     return (JSON.parse(readFileSync(join(one, 'index.json'), 'utf8')) as { manifests: object[] }).manifests
   })
   const index = { schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests }
-  const digest = put(layout, index)
+  const digest = put(index)
   const entry = { mediaType: index.mediaType, digest, size: JSON.stringify(index).length, annotations: { 'io.containerd.image.name': NAME } }
   writeFileSync(join(layout, 'index.json'), JSON.stringify({ ...index, manifests: [entry] }))
   execFileSync('tar', ['-C', layout, '-cf', archive, '.'])
@@ -42,18 +46,18 @@ beforeAll(async () => {
 afterEach(async () => { await scene.end() })
 afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
 
-function put (layout: string, document: object): string {
+function put (document: object): string {
   writeFileSync(join(layout, 'document'), JSON.stringify(document))
   const digest = execFileSync('sha256sum', [join(layout, 'document')], { encoding: 'utf8' }).slice(0, 64)
   execFileSync('mv', [join(layout, 'document'), join(layout, 'blobs/sha256', digest)])
   return `sha256:${digest}`
 }
 
-async function start (binaries: (typeof versions)[number]): Promise<void> {
+async function start (binaries: (typeof versions)[number], ownContent = true): Promise<void> {
   scene = new Scene()
   scene.configure({})
   await scene.serve()
-  await scene.startContainerd({ binaries })
+  await scene.startContainerd({ binaries, ownContent })
 }
 
 /** The line that a publication from containerd fails with; it leaves no file. */
@@ -91,6 +95,31 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
     expect(one.reference).toMatch(new RegExp(`@${one.manifestDigest}$`))
   }, 180_000)
 
+  run(`clients pull it under every spelling (containerd ${binaries.version})`, async () => {
+    const many = await publish(layout, join(folder, `spelled-${binaries.version}.car`), 'estargz', '--all-platforms') as Many
+    const gateway = await GatedGateway.over(many.car)
+    try {
+      const node = await startClientNode({ binaries, gateway: gateway.url }, (started) => { scene = started })
+      await scene.containerd.ctr('images', 'pull', '--hosts-dir', node.hosts, '--snapshotter', scene.plugin, many.references.ctr)
+      expect(hashLines(await scene.run(many.references.ctr, '/bin/e2e', 'sha', '/etc/of'))).toEqual(here.expected(['/etc/of']))
+      if (!isOnPath('nerdctl')) return
+      const ran = await nerdctl(node, 'run', '--rm', '--net', 'none', many.references.nerdctl, '/bin/e2e', 'sha', '/etc/of')
+      expect(hashLines(ran)).toEqual(here.expected(['/etc/of']))
+    } finally {
+      await gateway.close()
+    }
+  }, 120_000)
+
+  run(`what was pulled lazily is published whole where our content store serves (containerd ${binaries.version})`, async () => {
+    await start(binaries, false)
+    const published = await publish(here.layout, join(folder, `served-${binaries.version}.car`))
+    const { name } = await scene.pull(published.reference, '--gateway', await scene.gateway(published.car))
+    const again = await publish(`containerd://default/${name}`, join(scene.folder, 'again.car'), 'keep', '--config', scene.config)
+
+    expect(again.layers.map(({ digest }) => digest)).toEqual(published.layers.map(({ digest }) => digest))
+    expect(again.manifestDigest).toBe(published.manifestDigest)
+  }, 120_000)
+
   run(`what cannot be published from containerd is one line (containerd ${binaries.version})`, async () => {
     await start(binaries)
     await scene.containerd.ctr('images', 'import', '--all-platforms', '--no-unpack', archive)
@@ -112,7 +141,7 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
       `nor 1 more of its 2 layers; it was pulled lazily, or for other platforms; it is on IPFS already: ipfs://${published.cid}`)
     await scene.removeImage(name)
 
-    const lost = JSON.parse(readFileSync(join(folder, 'layout', 'index.json'), 'utf8')) as { manifests: [{ digest: string }] }
+    const lost = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8')) as { manifests: [{ digest: string }] }
     await scene.containerd.ctr('content', 'rm', lost.manifests[0].digest)
     expect(await refusal('containerd://default/many')).toMatch(
       /^NOT_OCI: containerd:\/\/\S+ holds no image \(1 blobs are missing\); .*`ctr --namespace default content fetch docker\.io\/library\/many:latest`/)

@@ -1,12 +1,13 @@
 // Unmodified nerdctl as a peer: it runs what our pull made, finds an image under its CID, reads the JSON descriptor that
 // publish prints, through Kubo, and pushes what inspect, verify and pull read.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals'
-import { rmSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { commandJson, execute, type Outcome, until } from '../e2e/command.ts'
 import { PLUGIN, publish, type Published, Scene, shelf, startGateway, whyNot } from '../e2e/harness.ts'
 import type { Service } from '../e2e/command.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from '../e2e/program-image.ts'
+import { digestOf } from '../../src/verify/digest.ts'
 import { Kubo } from './kubo.ts'
 import { isOnPath, testWith } from './tools.ts'
 
@@ -119,6 +120,22 @@ describe('nerdctl', () => {
       await pull(OVERLAY)
       expect(await storedBlobs()).toEqual(expect.arrayContaining([published.manifestDigest, ...layerDigests()]))
       expect(await run(OVERLAY, `ipfs://${published.nerdctlCid}`)).toEqual(image.expected(PATHS))
+    })
+
+    withKubo('pulls our second root of several platforms, an index, for its own', async () => {
+      const layout = join(scene.folder, 'many')
+      const here = process.arch === 'arm64' ? 'arm64' : 'amd64'
+      const entries = [here, 'riscv64'].flatMap((architecture) => {
+        const { layout: one } = programImage(join(scene.folder, architecture), [{ '/etc/of': architecture }], { architecture })
+        cpSync(one, layout, { recursive: true })
+        return (JSON.parse(readFileSync(join(one, 'index.json'), 'utf8')) as { manifests: object[] }).manifests
+      })
+      writeFileSync(join(layout, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: entries }))
+      const many = await publish(layout, join(scene.folder, 'many.car'), 'estargz', '--all-platforms') as PublishedTwice
+      await kubo.import(many.car)
+
+      const said = await nerdctl(OVERLAY, 'run', '--rm', '--net', 'none', '--ipfs-address', kubo.api, `ipfs://${many.nerdctlCid}`, '/bin/e2e', 'sha', '/etc/of')
+      expect(hashLines(said)).toEqual({ '/etc/of': digestOf(Buffer.from(here)).slice('sha256:'.length) })
     })
 
     withKubo('pulls it lazily through our snapshotter when we know the image', async () => {

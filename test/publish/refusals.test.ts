@@ -19,6 +19,8 @@ describe('a source that is no image', () => {
     ['text', Buffer.from('hello, world'), /^NOT_OCI: SOURCE is a file of 12 bytes that begins with "hello, world"/],
     ['nothing', Buffer.alloc(0), /^NOT_OCI: SOURCE is an empty file/],
     ['a web page', Buffer.from('<!doctype html><html></html>'), /^NOT_OCI: SOURCE is an HTML page/],
+    ['a CAR', Buffer.concat([Buffer.of(0x3a, 0xa2), Buffer.from('eroots'), Buffer.alloc(60)]),
+      /^NOT_OCI: SOURCE is a CAR file \(68 bytes\); import it \(ipfs dag import\) and use the root it names/],
     ['a tar of something else', tar(entry('readme', { data: 'x' })),
       /^NOT_OCI: SOURCE is a tar archive with "readme"; an image archive holds oci-layout and index\.json, or manifest\.json$/],
     ['gzip that is cut', gzipSync(tar(entry('oci-layout', { data: '{}' }))).subarray(0, 40),
