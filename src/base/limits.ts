@@ -131,6 +131,7 @@ export const GRPC_MESSAGE_BYTES_MAX = 16 * MiB // containerd's own limit (defaul
 export const CONTROL_CALL_DEADLINE_MS = 60_000 // status, exit: twice what the data plane may take to answer the daemon
 export const REGISTRY_BOOKING_MS = 60_000 // a client that read a manifest prepares its layers within this
 export const REGISTRY_IMAGES_MAX = 256 // whose digests are remembered: a pull of gigabytes outlives its booking
+export const REGISTRY_OTHERS_MAX = 64 // manifests of other platforms that clients find in an index; builders list a dozen, twice with attestations
 export const KUBO_PATH_CHARS_MAX = 4 * KiB // of a CID and names below it, or of sixty CIDs
 export const KUBO_DESCRIPTOR_BYTES_MAX = 64 * KiB // a JSON descriptor that is an image's root; longer files are files
 export const KUBO_OFFSET_MAX = Number.MAX_SAFE_INTEGER // of a byte in a file

@@ -13,6 +13,7 @@ import type { EarlyFetch } from '../mount/early-fetch.ts'
 import type { LayerMounts } from '../mount/layer-mounts.ts'
 import { parseReference } from '../oci/reference.ts'
 import type { Digest } from '../verify/digest.ts'
+import { OtherPlatforms } from './other-platforms.ts'
 import type { PromisedContent } from './promised-content.ts'
 import type { ChainClaims } from './proof-claims.ts'
 import { fetchEarly } from './pull-ahead.ts'
@@ -92,7 +93,7 @@ export class RegistryImages {
     }
     over.then(end, end)
     for (const layer of layers) void fetchEarly({ mounts, early }, layer, over)
-    const image = imageOf(plan, content)
+    const image = imageOf(plan, content, new OtherPlatforms(plan, blocks, signal))
     this.#known.delete(key)
     this.#known.set(key, { image, bookedMs: systemClock.monotonicMs() })
     for (const oldest of this.#known.keys()) {
@@ -103,7 +104,7 @@ export class RegistryImages {
   }
 }
 
-function imageOf ({ index, manifest, config, layers }: ImagePlan, { store }: PromisedContent): RegistryImage {
+function imageOf ({ index, manifest, config, layers }: ImagePlan, { store }: PromisedContent, others: OtherPlatforms): RegistryImage {
   const blob = (digest: Digest, mediaType: string, size: number): [Digest, RegistryBlob] =>
     [digest, { mediaType, size, read: (offset, length) => store.read(digest, offset, length) }]
   const manifests = new Map([...index === null ? [] : [index], manifest].map(({ digest, mediaType, bytes }) => blob(digest, mediaType, bytes.byteLength)))
@@ -111,6 +112,7 @@ function imageOf ({ index, manifest, config, layers }: ImagePlan, { store }: Pro
   return {
     top: (index ?? manifest).digest,
     manifests,
-    blobs: new Map([...manifests, blob(config.digest, config.mediaType, config.bytes.byteLength), ...rest])
+    blobs: new Map([...manifests, blob(config.digest, config.mediaType, config.bytes.byteLength), ...rest]),
+    other: others.find
   }
 }

@@ -13,7 +13,7 @@ import type { Digest } from '../verify/digest.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
 import { type ListenAddress, listen } from './gateway-listen.ts'
 import { whyStranger } from './loopback.ts'
-import { readRange, readRegistryPath, type RegistryRequest } from './registry-request.ts'
+import { readRange, readRegistryPath } from './registry-request.ts'
 
 export interface RegistryBlob {
   readonly mediaType: string
@@ -29,6 +29,8 @@ export interface RegistryImage {
   readonly manifests: ReadonlyMap<Digest, RegistryBlob>
   /** All that the image consists of. */
   readonly blobs: ReadonlyMap<Digest, RegistryBlob>
+  /** A document of another platform in the index, or null. @throws what fetching throws */
+  readonly other: (kind: 'manifest' | 'blob', digest: Digest) => Promise<RegistryBlob | null>
 }
 
 /** @throws what resolving throws */
@@ -77,13 +79,13 @@ async function answer (request: IncomingMessage, response: ServerResponse, image
     return sendJson(request, response, { schemaVersion: 2, mediaType, manifests: [] }, mediaType)
   }
   const digest = asked.digest ?? image.top
-  await sendBlob(request, response, digest, found(image, asked, digest))
+  await sendBlob(request, response, digest, await found(image, asked.kind, asked.cid, digest))
 }
 
 /** @throws NOT_FOUND naming what there is. */
-function found (image: RegistryImage, { kind, cid }: Exclude<RegistryRequest, { kind: 'ping' }>, digest: Digest): RegistryBlob {
-  const blob = (kind === 'manifest' ? image.manifests : image.blobs).get(digest)
-  if (blob !== undefined) return blob
+async function found (image: RegistryImage, kind: 'manifest' | 'blob', cid: CID, digest: Digest): Promise<RegistryBlob> {
+  const blob = (kind === 'manifest' ? image.manifests : image.blobs).get(digest) ?? await image.other(kind, digest)
+  if (blob !== null) return blob
   const there = [...image.manifests.keys()].join(' and ')
   throw new SnapshotterError('NOT_FOUND', `${kind} ${digest} is no part of image ${cid.toString()} on this platform, which has ${there}`)
 }

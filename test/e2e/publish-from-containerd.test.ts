@@ -11,6 +11,7 @@ import { nerdctl, startClientNode } from './client-node.ts'
 import { command } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
 import { publish, type Published, Scene, shelf } from './harness.ts'
+import { sha256 } from '../fakes/test-image.ts'
 import { hashLines, type ProgramImage, programImage } from './program-image.ts'
 import { run } from './run.ts'
 
@@ -47,10 +48,9 @@ afterEach(async () => { await scene.end() })
 afterAll(() => { rmSync(folder, { recursive: true, force: true }) })
 
 function put (document: object): string {
-  writeFileSync(join(layout, 'document'), JSON.stringify(document))
-  const digest = execFileSync('sha256sum', [join(layout, 'document')], { encoding: 'utf8' }).slice(0, 64)
-  execFileSync('mv', [join(layout, 'document'), join(layout, 'blobs/sha256', digest)])
-  return `sha256:${digest}`
+  const bytes = Buffer.from(JSON.stringify(document))
+  writeFileSync(join(layout, 'blobs/sha256', sha256(bytes).slice(7)), bytes)
+  return sha256(bytes)
 }
 
 async function start (binaries: (typeof versions)[number], ownContent = true): Promise<void> {
@@ -68,6 +68,24 @@ async function refusal (source: string, ...more: readonly string[]): Promise<str
   const lines = stderr.trim().split('\n').filter((line) => !line.startsWith('{'))
   expect({ code, stdout, lines: lines.length, files: readdirSync(out) }).toEqual({ code: 1, stdout: '', lines: 1, files: [] })
   return lines[0] ?? ''
+}
+
+/** containerd 2 copies an index with the documents of all its platforms; layers of others are nobody's who asks this node. */
+async function expectOtherDocuments (host: string, { cid, images: [, other] }: Many): Promise<void> {
+  const get = async (path: string): Promise<Response> => await fetch(`http://${host.replace('localhost', '127.0.0.1')}/v2/ipfs/${cid}/${path}`)
+  const read = async (path: string): Promise<Buffer> => {
+    const answer = await get(path)
+    expect([path, answer.status]).toEqual([path, 200])
+    return Buffer.from(await answer.arrayBuffer())
+  }
+  const manifest = await read(`manifests/${other?.manifestDigest ?? ''}`)
+  expect(sha256(manifest)).toBe(other?.manifestDigest)
+  const { config: { digest } } = JSON.parse(manifest.toString()) as { config: { digest: string } }
+  const config = await read(`blobs/${digest}`)
+  expect(sha256(config)).toBe(digest)
+  expect(JSON.parse(config.toString())).toMatchObject({ architecture: ELSEWHERE })
+  expect((await get(`blobs/${other?.layers.at(-1)?.digest ?? ''}`)).status).toBe(404)
+  expect((await get(`manifests/${digest}`)).status).toBe(404)
 }
 
 for (const binaries of versions.length > 0 ? versions : [{ version: 'none', directory: '' }]) {
@@ -102,6 +120,7 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
       const node = await startClientNode({ binaries, gateway: gateway.url }, (started) => { scene = started })
       await scene.containerd.ctr('images', 'pull', '--hosts-dir', node.hosts, '--snapshotter', scene.plugin, many.references.ctr)
       expect(hashLines(await scene.run(many.references.ctr, '/bin/e2e', 'sha', '/etc/of'))).toEqual(here.expected(['/etc/of']))
+      await expectOtherDocuments(node.host, many)
       if (!isOnPath('nerdctl')) return
       const ran = await nerdctl(node, 'run', '--rm', '--net', 'none', many.references.nerdctl, '/bin/e2e', 'sha', '/etc/of')
       expect(hashLines(ran)).toEqual(here.expected(['/etc/of']))

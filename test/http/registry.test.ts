@@ -38,7 +38,8 @@ const blobOf = (mediaType: string, bytes: Buffer): RegistryBlob => ({
 })
 beforeAll(async () => {
   const manifest = [digestOf(MANIFEST), blobOf('application/vnd.oci.image.manifest.v1+json', MANIFEST)] as const
-  const image = { top: digestOf(MANIFEST), manifests: new Map([manifest]), blobs: new Map([manifest, [digestOf(LAYER), blobOf('layer', LAYER)] as const]) }
+  const blobs = new Map([manifest, [digestOf(LAYER), blobOf('layer', LAYER)] as const])
+  const image = { top: digestOf(MANIFEST), manifests: new Map([manifest]), blobs, other: async () => null }
   registry = await serveRegistry({ host: '127.0.0.1', port: 0 }, async (cid) => {
     const failure = FAILURES[cid.toString()]
     if (failure !== undefined) throw failure
