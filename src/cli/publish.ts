@@ -104,12 +104,13 @@ async function run (source: string, flags: Flags): Promise<void> {
 }
 
 async function pack (source: string, car: string, flags: Flags, report: Report, signal: AbortSignal): Promise<Published> {
+  const wanted = flags.prefetchList === undefined ? [] : await readPrefetchList(flags.prefetchList)
   return await publish({
     source: await sourceOf(source, flags, signal),
     car,
     format: flags.format,
     platforms: flags.allPlatforms === true ? 'all' : flags.platform,
-    wanted: flags.prefetchList === undefined ? [] : await readPrefetchList(flags.prefetchList),
+    wanted,
     chunkBytes: flags.chunkSize,
     leafBytes: CHUNKERS[flags.chunker ?? DEFAULT_CHUNKER[flags.format]],
     level: LEVEL,

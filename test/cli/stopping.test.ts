@@ -108,6 +108,20 @@ describe.each(['SIGINT', 'SIGTERM'] as const)('%s', (signal) => {
   })
 })
 
+test('a look at a gateway that is silent ends, and says that the image was published', async () => {
+  const [out, gateway] = [await scratch(), await hangingGateway()]
+  gateway.knobs.hang = true
+  const image = join(ROOT, 'test', 'fixtures', 'images', 'umoci-gzip.oci.tar')
+  const ended = await run(['publish', image, '--car', join(out, 'x.car'), '--verify-via', gateway.url], (stderr, child) => {
+    if (stderr.includes('"phase":"look"')) child.kill('SIGINT')
+  })
+
+  expect(ended).toMatchObject({ code: null, signal: 'SIGINT', stdout: '' })
+  expect(lastLine(ended)).toMatch(
+    new RegExp(`^CANCELLED: stopped by SIGINT; the image was published; \`ipfs-snapshotter verify ipfs://\\S+ --gateway ${gateway.url}\` looks again$`))
+  expect(await readdir(out)).toEqual(['x.car'])
+})
+
 test('a second signal ends publish at once, without a file', async () => {
   const [source, out] = [await scratch(), await scratch()]
   await writeBigImage(join(source, 'image.tar'), BIG)

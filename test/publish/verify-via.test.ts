@@ -4,9 +4,16 @@ import { join } from 'node:path'
 import { expect, test } from '@jest/globals'
 import { command } from '../e2e/command.ts'
 import { CarBlocks, type Knobs, startFakeGateway } from '../fakes/gateway.ts'
+import { startTarget } from '../fakes/kubo-target.ts'
+import { startPinningMock } from '../fakes/pinning-service.ts'
 import { images, inFolder, namesIn, publishTo } from './published.ts'
 
-interface Printed { readonly reference: string, readonly cid: string, readonly verifyVia: Array<{ readonly gateway: string, readonly starts: boolean }> }
+interface Printed {
+  readonly reference: string
+  readonly cid: string
+  readonly pins: ReadonlyArray<{ readonly status: string }>
+  readonly verifyVia: ReadonlyArray<{ readonly starts: boolean }>
+}
 
 const image = join(images, 'umoci-gzip.oci.tar')
 
@@ -60,6 +67,34 @@ test('a person reads a line for each gateway', async () => {
     expect(code).toBe(0)
     expect(stdout).toMatch(new RegExp(`\n {2}from {6}${good}: starts, ${count} blocks in \\d+ ms\n$`))
   })
+})
+
+test('a service that says pinned and has half of it is found out through its gateway', async () => {
+  const service = await startPinningMock('right')
+  const target = await startTarget({ addresses: [] })
+  try {
+    await withGateways([{}, { status: ({ path, cid }) => path.includes('format=raw') && cid.startsWith('bafkrei') ? { status: 404 } : null }],
+      async (publish, [good = '', half = ''], { folder, cid }) => {
+        const config = join(folder, 'config.toml')
+        await writeFile(join(folder, 'token'), 'right', { mode: 0o600 })
+        await writeFile(config, `[[pinning]]\nname = "alpha"\nendpoint = "${service.url}"\ntoken_file = "${join(folder, 'token')}"\n`)
+        const lying = await command([...publish, '--json', '--pin', 'alpha', '--config', config, '--verify-via', half, '--verify-timeout', '1s'])
+        const { pins, verifyVia } = JSON.parse(lying.stdout) as Printed
+        expect(lying.code).toBe(1)
+        expect(pins.map((pin) => pin.status)).toEqual(['pinned', 'pinned'])
+        expect(verifyVia.map(({ starts }) => starts)).toEqual([false])
+        expect(lying.stderr.trim().split('\n').at(-1)).toMatch(/^ROOT_NOT_FOUND: \S+ would not start from /)
+
+        // Without --car the CAR is looked into before it goes.
+        const to = publish.filter((_, at) => at !== 2 && at !== 3)
+        const sent = await command([...to, '--json', '--to', target.url, '--config', config, '--verify-via', good])
+        expect(sent.code).toBe(0)
+        expect(JSON.parse(sent.stdout)).toMatchObject({ cid, car: null, verifyVia: [{ starts: true }] })
+      })
+  } finally {
+    await target.close()
+    await service.close()
+  }
 })
 
 test('what the config file says of a gateway counts here, too: its token for one', async () => {
