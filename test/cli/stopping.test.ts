@@ -118,7 +118,7 @@ test('a look at a gateway that is silent ends, and says that the image was publi
 
   expect(ended).toMatchObject({ code: null, signal: 'SIGINT', stdout: '' })
   expect(lastLine(ended)).toMatch(
-    new RegExp(`^CANCELLED: stopped by SIGINT; the image was published; \`ipfs-snapshotter verify ipfs://\\S+ --gateway ${gateway.url}\` looks again$`))
+    new RegExp(`^CANCELLED: stopped by SIGINT; all of it is published; \`ipfs-snapshotter verify ipfs://\\S+ --gateway ${gateway.url}\` looks again$`))
   expect(await readdir(out)).toEqual(['x.car'])
 })
 
