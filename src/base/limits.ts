@@ -232,6 +232,7 @@ export const RPC_ANSWER_BYTES_MAX = 4 * MiB // a page of PIN_PAGE pins with thei
 export const PIN_DEADLINE_MS = 1_800_000 // default of --pin-timeout: the largest image at 100 Mbit/s
 export const PIN_POLL_MS_FIRST = 500 // as Kubo; then twice as long
 export const PIN_POLL_MS_MAX = 10_000 // services allow some tens of requests a minute
+export const PIN_CIDS_MAX = 10 // of one question to the Pinning Service API
 export const PIN_PAGE = 1_000 // the largest page of the Pinning Service API
 export const PIN_ADDRESSES_MAX = 20 // origins and delegates of one pin, in that API
 export const PIN_NAME_CHARS_MAX = 255 // in that API

@@ -47,7 +47,14 @@ export function pinCommand (): Command {
     })
   of('rm', 'remove every pin of these CIDs')
     .argument('<cid...>', 'CIDs of roots', (text, all: string[] | undefined) => [...all ?? [], cidText(text)])
-    .action(async (cids: string[], flags: PinFlags) => { print(flags, await removed(services(flags), cids)) })
+    .action(async (cids: string[], flags: PinFlags) => {
+      const lines: Line[] = []
+      try {
+        await remove(services(flags), cids, lines)
+      } finally {
+        if (lines.length > 0) print(flags, lines) // also what was removed before a service failed
+      }
+    })
   return command
 }
 
@@ -60,18 +67,16 @@ async function linesOf (all: readonly PinningService[], filter: PinFilter): Prom
 }
 
 /** All are looked for before one is removed: a CID that no service knows is likelier to be mistyped than gone. */
-async function removed (all: readonly PinningService[], cids: readonly string[]): Promise<Line[]> {
+async function remove (all: readonly PinningService[], cids: readonly string[], lines: Line[]): Promise<void> {
   const found = await Promise.all(all.map(async (service) => ({ service, pins: await service.list({ cids, statuses: PIN_STATUSES }) })))
   const missing = cids.find((cid) => !found.some(({ pins }) => pins.some((pin) => isCid(pin.cid, parseCid(cid)))))
   if (missing !== undefined) throw unknown(missing, all)
-  const lines: Line[] = []
   for (const { service, pins } of found) {
     for (const pin of pins) {
       await service.remove(pin.requestId)
       lines.push({ ...lineOf(service, pin), status: 'removed' })
     }
   }
-  return lines
 }
 
 function unknown (cid: string, all: readonly PinningService[]): SnapshotterError {

@@ -3,7 +3,7 @@
 import { Configuration, type Pin, type PinsGetRequest, type PinStatus, RemotePinningServiceClient, Status } from '@ipfs-shipyard/pinning-service-client'
 import { z } from 'zod'
 import { isSnapshotterError, SnapshotterError } from '../base/errors.ts'
-import { PIN_ADDRESSES_MAX, PIN_NAME_CHARS_MAX, PIN_PAGE, PINS_LISTED_MAX, RPC_CALL_MS } from '../base/limits.ts'
+import { PIN_ADDRESSES_MAX, PIN_CIDS_MAX, PIN_NAME_CHARS_MAX, PIN_PAGE, PINS_LISTED_MAX, RPC_CALL_MS } from '../base/limits.ts'
 import { boundedText, jsonObject, quoted, reasonOf } from './answers.ts'
 import type { Endpoint } from './endpoint.ts'
 
@@ -65,8 +65,17 @@ export class PinningService {
   }
 
   /** Newest first. @throws PIN_REFUSED, PIN_FAILED, PIN_UNREACHABLE, LIMIT_EXCEEDED; so do the others */
-  async list ({ cids, name, statuses }: PinFilter): Promise<RemotePin[]> {
+  async list (filter: PinFilter): Promise<RemotePin[]> {
     const found = new Map<string, RemotePin>()
+    if (filter.cids === undefined) await this.#collect(filter, found)
+    for (let at = 0; at < (filter.cids?.length ?? 0); at += PIN_CIDS_MAX) {
+      await this.#collect({ ...filter, cids: filter.cids?.slice(at, at + PIN_CIDS_MAX) ?? [] }, found)
+    }
+    return [...found.values()].sort((one, other) => other.created.getTime() - one.created.getTime())
+  }
+
+  /** Page by page. */
+  async #collect ({ cids, name, statuses }: PinFilter, found: Map<string, RemotePin>): Promise<void> {
     let before: Date | undefined
     let step = 1
     for (;;) {
@@ -80,12 +89,11 @@ export class PinningService {
       for (const pin of pins) found.set(pin.requestId, pin)
       if (found.size > PINS_LISTED_MAX) throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#who} lists more than ${PINS_LISTED_MAX} pins; name a CID`)
       const isNew = found.size > known
-      if (pins.length === 0 || pins.length >= count || !(isNew || step > 0)) break
+      if (pins.length === 0 || pins.length >= count || !(isNew || step > 0)) return
       // Times are cut to milliseconds on the way: with one more some come twice and none is missed, unless they fill a page.
       step = isNew ? 1 : 0
       before = new Date(Math.min(...pins.map(({ created }) => created.getTime())) + step)
     }
-    return [...found.values()].sort((one, other) => other.created.getTime() - one.created.getTime())
   }
 
   async add (pin: NewPin): Promise<RemotePin> {

@@ -4,7 +4,11 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import type { CID } from 'multiformats/cid'
 import { asSnapshotterError } from '../../src/base/errors.ts'
+import { silentLog } from '../../src/base/log.ts'
 import type { ProgressEvent } from '../../src/base/report.ts'
+import { KuboUploads } from '../../src/daemon/kubo-uploads.ts'
+import { serveKuboRpc } from '../../src/http/kubo-rpc.ts'
+import { GivenBlocks } from '../../src/ipfs/given-blocks.ts'
 import { rpcEndpoint } from '../../src/pinning/endpoint.ts'
 import { KuboClient } from '../../src/pinning/kubo-client.ts'
 import { checkTarget, pushCar } from '../../src/pinning/push.ts'
@@ -151,6 +155,28 @@ test('told to stop in the middle, it stops at once and pins nothing', async () =
   const { line, target } = await pushing
   expect([line, target.pins.size]).toEqual([expect.stringMatching(/^CANCELLED: /), 0])
 })
+
+test('a CAR without its root is told by our own RPC, whose words are passed on', async () => inFolder(async (folder) => {
+  const rootless = join(folder, 'rootless.car')
+  const file = await createCar(rootless, 1)
+  const root = rawCid(Buffer.from('not in it'))
+  await file.put(rawCid(Buffer.from('something')), Buffer.from('something'))
+  await file.finish([root])
+  const given = await GivenBlocks.open({ folder: join(folder, 'blocks'), maxBytes: 1 << 20, log: silentLog })
+  const nobody = async (): Promise<never> => await Promise.reject(new Error('not read here'))
+  const reads = { open: nobody, stat: nobody, block: nobody }
+  const rpc = await serveKuboRpc({ host: '127.0.0.1', port: 0 }, { reads, writes: new KuboUploads(given) }, silentLog)
+  const kubo = new KuboClient(rpcEndpoint(rpc.multiaddr, null))
+  try {
+    await expect(pushCar(kubo, { car: rootless, roots: [root], report: () => {} })).rejects.toMatchObject({
+      line: expect.stringMatching(new RegExp(`^PIN_FAILED: ${rpc.url} took the CAR and did not pin ${root.toString()}: "NOT_FOUND: .*"$`)) as unknown
+    })
+    expect(await given.pins()).toEqual([])
+  } finally {
+    await kubo.close()
+    await rpc.close()
+  }
+}))
 
 test('nobody at the address is one line', async () => {
   const kubo = new KuboClient(rpcEndpoint('http://127.0.0.1:9', null))

@@ -160,6 +160,15 @@ test('told to stop, it stops at once; the request stays there', async () => {
   expect(kept(root)?.status).toBe('queued')
 })
 
+test('asks for more CIDs than the API takes at once in several questions', async () => {
+  const cids = Array.from({ length: 21 }, () => fresh().toString())
+  for (const cid of cids) await service().add({ cid, name: '', origins: [] })
+  mock.asked.length = 0
+
+  expect((await service().list({ cids, statuses: PIN_STATUSES })).map(({ cid }) => cid).sort()).toEqual([...cids].sort())
+  expect(mock.asked.map((one) => one.split('%2Cbaf').length)).toEqual([10, 10, 1])
+})
+
 test('lists page by page, each pin once, in all states that are named', async () => {
   const pages: string[] = []
   const at = (created: string, requestid: string): object => ({ requestid, status: 'failed', created, pin: { cid: 'bafkqaaa' }, delegates: null })
