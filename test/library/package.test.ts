@@ -112,8 +112,7 @@ test('an image is proven, lazy or plain, and progress is told', async () => {
 
   expect(lazy?.facts).toMatchObject({ reference: PINNED, verified: true, files: 7, chunks: 156, bytesHashed: 522749, tarBytesHashed: 5120000 })
   expect(eager?.facts).toMatchObject({ verified: true, tarBytesHashed: layers[0]?.byteLength, layers: [{ digest: image.layers[0]?.digest, lazy: false }] })
-  expect(eager?.progress).toEqual(['begin', ...(eager?.progress ?? []).slice(1, -1).map(() => 'advance'), 'end'])
-  expect(eager?.progress?.length).toBeGreaterThan(3)
+  expect(eager?.progress?.join(' ')).toMatch(/^resolved begin(?: advance){2,} end(?: others)+$/)
 }, 120_000)
 
 test('the status page comes with it', async () => {
