@@ -9,7 +9,7 @@ import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import type { GuestReport } from '../suites/kernel-guest.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
-const GUEST_MS = 620_000 // the script gives up after 600 s; one minute of a core of its own is enough
+const GUEST_MS = 620_000 // the script gives up after 600 s; two minutes of a core are enough
 const whyNot = why()
 if (whyNot !== null) process.stderr.write(`kernels/debian-kernel: skipped, ${whyNot}\n`)
 const suite = whyNot === null ? describe : describe.skip
@@ -58,9 +58,9 @@ suite('on the kernel of the Debian that this machine runs', () => {
   })
 
   test('killed workers fail no read, change no byte, and cost no second fetch', () => {
-    expect(report).toMatchObject({ kills: 5, readsFailed: 0, filesWrong: 0 })
+    expect(report).toMatchObject({ kills: 5, readsFailed: 0, filesWrong: 0, chunksAskedAgain: 0 })
     expect(report.readsInFlight).toBeGreaterThanOrEqual(4 * report.kills)
-    expect(report.chunksAsked).toBe(report.chunks)
+    expect(report.chunksAsked).toBeGreaterThanOrEqual(report.contents)
     if (numberOf(report.kernel) < 6.09) expect(said).toMatch(/"resend":"no"/) // the replay was the worker's, not the kernel's
   })
 })

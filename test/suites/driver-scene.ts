@@ -23,8 +23,10 @@ export class DriverScene {
   pace: () => Promise<void> = async () => {}
   /** Answers for files that were not mounted here. */
   others: (file: string, runs: readonly ChunkRun[]) => Promise<void> = async () => {}
-  /** Chunks asked for, once for each time. */
-  asked = 0
+  /** Chunks asked for, as "file chunk". */
+  readonly asked = new Set<string>()
+  /** How often one was asked for that had been before. */
+  askedAgain = 0
   readonly #drivers: ReadonlyMap<DriverName, MountDriver>
   readonly #supplied = new Map<string, { readonly chunks: readonly PlacedChunk[], readonly layer: Readable }>()
   #mounts = 0
@@ -38,8 +40,10 @@ export class DriverScene {
       const supplied = this.#supplied.get(file)
       if (supplied === undefined) return await this.others(file, runs)
       const { chunks, layer } = supplied
-      this.asked += runs.reduce((sum, { count }) => sum + count, 0)
       for (const chunk of runs.flatMap(({ first, count }) => Array.from({ length: count }, (_, at) => first + at))) {
+        const named = `${file} ${chunk}`
+        if (this.asked.has(named)) this.askedAgain++
+        this.asked.add(named)
         const { dataOffset = 0, size = 0 } = chunks[chunk] ?? {}
         await this.pace()
         await fixture.plane.supply(file, 'raw', chunk, 1, layer.bytesAt(dataOffset, size))

@@ -31,8 +31,10 @@ export interface GuestReport {
   readonly readsFailed: number
   readonly filesRead: number
   readonly filesWrong: number
-  readonly chunks: number
+  /** Chunks that differ from each other: of equal ones the first is asked for, and others while it is under way. */
+  readonly contents: number
   readonly chunksAsked: number
+  readonly chunksAskedAgain: number
 }
 
 const KILLS = 5
@@ -82,7 +84,8 @@ async function kills (driver: DriverName) {
   if (base === undefined) throw new Error('no layer')
   const truth = await readTruth(join(TRUTH, 'layer0.json'))
   const paths = [...truth].filter(([, { type, size }]) => type === 'file' && (size ?? 0) > 0).map(([path]) => path)
-  const report = { kills: 0, readsInFlight: 0, readsFailed: 0, filesRead: 0, filesWrong: 0, chunks: 0, chunksAsked: 0 }
+  const contents = new Set(base.index.chunks.map(({ digest }) => Buffer.from(digest).toString('hex'))).size
+  const report = { kills: 0, readsInFlight: 0, readsFailed: 0, filesRead: 0, filesWrong: 0, contents: 0, chunksAsked: 0, chunksAskedAgain: 0 }
   for (; report.kills < KILLS; report.kills++) {
     await using scene = await DriverScene.start()
     const { fixture } = scene
@@ -101,8 +104,9 @@ async function kills (driver: DriverName) {
       else report.filesWrong += wrongIn(outcome.value.stdout, target, truth)
     }
     report.filesRead += paths.length
-    report.chunks += base.index.chunks.length
-    report.chunksAsked += scene.asked
+    report.contents += contents
+    report.chunksAsked += scene.asked.size
+    report.chunksAskedAgain += scene.askedAgain
     process.stderr.write(readFileSync(join(fixture.state, 'native.log'), 'utf8'))
   }
   return report
