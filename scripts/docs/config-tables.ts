@@ -13,8 +13,12 @@ const UNITS: Readonly<Record<string, ReadonlyArray<readonly [string, number]>>> 
 }
 
 export function configTables (): string {
-  const sections = sectionsOf(configSchema)
-  return sections.map(({ title, about, keys }) => [
+  return tablesOf(configSchema)
+}
+
+/** @throws for a key that does not say what it does */
+export function tablesOf (schema: z.ZodObject): string {
+  return sectionsOf(schema).map(({ title, about, keys }) => [
     `### ${title}`,
     ...about === '' ? [] : [about],
     table(['key', 'type', 'default', 'what it does'], keys.map(({ name, type, standard, does }) => [code(name), type, standard, does]))

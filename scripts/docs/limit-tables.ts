@@ -10,7 +10,7 @@ const LIMIT = /^export const (\w+)(?:: [^=]+)? = (.+?) \/\/ (.+)$/
 const SIZES = [['TiB', 2 ** 40], ['GiB', 2 ** 30], ['MiB', 2 ** 20], ['KiB', 2 ** 10]] as const
 const DURATIONS = [['h', 3_600_000], ['min', 60_000], ['s', 1_000]] as const
 
-const all = read(readFileSync(FILE, 'utf8'))
+const all = limitsIn(readFileSync(FILE, 'utf8'))
 
 /** Each section of the file with its limits. */
 export function limitsByRoom (): string {
@@ -31,7 +31,8 @@ function tableOf (some: readonly Limit[]): string {
   return table(['name', 'value', 'why, and of what'], some.map(({ name, value, reason }) => [code(name), value, reason]))
 }
 
-function read (text: string): Limit[] {
+/** @throws for a limit without a reason */
+export function limitsIn (text: string): Limit[] {
   let section = ''
   return text.split('\n').flatMap((line) => {
     section = /^\/\/ (.+)$/.exec(line)?.[1] ?? section

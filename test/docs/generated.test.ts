@@ -3,7 +3,10 @@ import { describe, expect, test } from '@jest/globals'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import ts from 'typescript'
+import { z } from 'zod'
+import { tablesOf } from '../../scripts/docs/config-tables.ts'
 import { filled } from '../../scripts/docs/filled.ts'
+import { limitsIn } from '../../scripts/docs/limit-tables.ts'
 import { picture } from '../../scripts/docs/picture.ts'
 import { MEANINGS } from '../../src/base/error-codes.ts'
 import { type ErrorCode, ERROR_CODES } from '../../src/base/errors.ts'
@@ -47,6 +50,12 @@ test('what was changed by hand in a marked part is seen, and a mark that names n
   expect(filled(filled(page))).toBe(filled(page))
   expect(() => filled(page.replace('named-limits', 'limit'))).toThrow(/limit; there are .*named-limits/)
   expect(() => filled(page.replace('LAYERS_MAX', 'LAYERS_LEAST'))).toThrow(/no LAYERS_LEAST/)
+})
+
+test('a limit without a reason and a key without a description are errors that name them', () => {
+  expect(() => limitsIn('// OCI\nexport const LAYERS_MAX = 127\n')).toThrow(/no reason behind .*LAYERS_MAX/)
+  expect(limitsIn('// OCI\nexport const LAYERS_MAX = 127 // overlayfs\n')).toEqual([{ section: 'OCI', name: 'LAYERS_MAX', value: '127', reason: 'overlayfs' }])
+  expect(() => tablesOf(z.strictObject({ cache: z.strictObject({ size: z.string().optional() }) }))).toThrow(/cache\.size has no \.describe/)
 })
 
 describe('examples in the table of error codes', () => {
