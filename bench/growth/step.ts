@@ -13,7 +13,7 @@ import { type GrownImage, WAIT } from './images.ts'
 
 export const PROCESSES = ['node', 'worker', 'guardian'] as const
 const PLUGIN = 'ipfs'
-const SETTLE_MS = 1500 // records are written, threads that parsed TOCs rest
+const SETTLE_MS = 20_000 // records are written, layers proven, threads that parsed large TOCs replaced, and V8 has let go of their pages
 
 export interface StepFigures {
   /** The command line included. */

@@ -48,6 +48,19 @@ export class ThreadPool {
     return signal === undefined ? await result : await orAbort(result, signal)
   }
 
+  /** Ends a thread that idles with a heap of more than `heapBytes`, and says whether it did: the next task gets a new one. */
+  async shed (heapBytes: number): Promise<boolean> {
+    return await this.#slots.run(async () => {
+      const thread = this.#idle.pop()
+      if (thread === undefined) return false
+      thread.ref()
+      if ((await thread.getHeapStatistics()).total_heap_size > heapBytes) await thread.terminate()
+      else this.#idle.push(thread)
+      thread.unref()
+      return !this.#all.has(thread)
+    }, { priority: 'background' })
+  }
+
   /** Ends the threads and what they are at. */
   async close (): Promise<void> {
     this.#closed = true
@@ -92,14 +105,16 @@ function ended ({ what }: ThreadTask): SnapshotterError {
   return new SnapshotterError('CANCELLED', `${what}: its thread was ended`)
 }
 
-function died ({ what }: ThreadTask, cause: unknown): SnapshotterError {
+/** Of a thread that ended over `what` without an answer. */
+export function died ({ what }: Pick<ThreadTask, 'what'>, cause: unknown): SnapshotterError {
   if (systemCode(cause) === 'ERR_WORKER_OUT_OF_MEMORY') {
     return new SnapshotterError('RESOURCE_EXHAUSTED', `${what} needs more memory than its thread may use`, {}, { cause })
   }
   return new SnapshotterError('INTERNAL', `${what}: its thread died${cause === undefined ? '' : ` (${messageOf(cause)})`}`, {}, { cause })
 }
 
-function errorOf ({ code, message }: { readonly code: string | null, readonly message: string }): SnapshotterError {
+/** What a task threw. */
+export function errorOf ({ code, message }: { readonly code: string | null, readonly message: string }): SnapshotterError {
   return new SnapshotterError(ERROR_CODES.find((known) => known === code) ?? 'INTERNAL', message)
 }
 

@@ -9,8 +9,7 @@ import { Semaphore } from '../base/semaphore.ts'
 import type { OpenedLayer } from '../cache/layer-opener.ts'
 import type { LayerStore, LayerVerdict } from '../cache/layer-store.ts'
 import type { BlockService, Waits } from '../ipfs/blocks.ts'
-import { wholeIndex } from '../layer/packed-index.ts'
-import { proveLayer } from '../layer/prove.ts'
+import { proveAside } from '../layer/prove-thread.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
 import type { ProofPace } from './proof-pace.ts'
 
@@ -161,8 +160,8 @@ export class LayerProofs {
     this.#init.log.debug({ layer: digest, priority }, 'proof begins')
     try {
       const stream = this.#paced(layer, (this.#init.stream ?? wholeBlob)(layer, blocks, { signal, priority }), hurry, source)
-      const toc = tocDigest === null ? undefined : { index: wholeIndex(index), digest: tocDigest }
-      const { chunks, tarBytes } = await proveLayer({ stream, digest, diffId, size, mediaType, signal, toc })
+      const toc = tocDigest === null ? undefined : { index, digest: tocDigest }
+      const { chunks, tarBytes } = await proveAside({ stream, digest, diffId, size, mediaType, signal, toc })
       this.#init.log.info({ layer: digest, chunks, tarBytes, ms: Math.round(this.#clock.monotonicMs() - started) }, 'layer proven')
       await this.#settle(layer, PROVEN)
     } catch (error) {

@@ -1,7 +1,7 @@
 // Holds every chunk that a TOC claims against the blob while it streams by: a gzip member starts where the chunk says,
 // the bytes at its inner offset have its digest, and the member ends where the next one starts. Notes where in the tar
 // each chunk stands, so that prove.ts can tell whether it is the content of the file that claims it.
-import { createHash, type Hash } from 'node:crypto'
+import { createHash, hash, type Hash } from 'node:crypto'
 import { SnapshotterError } from '../base/errors.ts'
 import type { InflatedPiece } from './gzip-members.ts'
 import type { Chunk } from './layer-index.ts'
@@ -61,11 +61,12 @@ export class ChunkProver {
   /** True when the chunk is complete. */
   #hashPart (chunk: Chunk, bytes: Uint8Array): boolean {
     const part = bytes.subarray(0, chunk.size - this.#hashed)
-    this.#hash ??= createHash('sha256')
-    this.#hash.update(part)
     this.#hashed += part.byteLength
+    // Most chunks stand in one piece, and a Hash holds native memory until it is collected.
+    if (part.byteLength < chunk.size) (this.#hash ??= createHash('sha256')).update(part)
     if (this.#hashed < chunk.size) return false
-    if (Buffer.compare(this.#hash.digest(), chunk.digest) !== 0) throw this.#invalid(chunk, 'has other bytes than its digest says')
+    const digest = this.#hash?.digest() ?? hash('sha256', part, 'buffer')
+    if (Buffer.compare(digest, chunk.digest) !== 0) throw this.#invalid(chunk, 'has other bytes than its digest says')
     this.#hash = null
     this.#hashed = 0
     this.#next++

@@ -58,7 +58,8 @@ class Stream {
   }
 }
 
-if (parentPort !== null) hashForEver(parentPort, workerData as Int32Array<SharedArrayBuffer>)
+// Other threads that hash import this for its names.
+if (parentPort !== null && workerData instanceof Int32Array) hashForEver(parentPort, workerData as Int32Array<SharedArrayBuffer>)
 
 function hashForEver (port: NonNullable<typeof parentPort>, bell: Int32Array<SharedArrayBuffer>): never {
   const streams = new Set<Stream>()

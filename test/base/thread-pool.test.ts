@@ -75,6 +75,19 @@ test('an abort ends the waiting at once, of a task that runs and of one in the q
   await expect(run({ do: 'answer' }, AbortSignal.abort(why))).rejects.toBe(why)
 })
 
+test('an idle thread with a larger heap than allowed is ended, one at work first does its task', async () => {
+  const thread = await threadOf()
+  expect(await pool.shed(2 ** 40)).toBe(false)
+  expect(await threadOf()).toBe(thread)
+  expect(await pool.shed(1)).toBe(true)
+  expect(await pool.shed(1)).toBe(false)
+  expect(await threadOf()).not.toBe(thread)
+  const { result, letGo } = await lingering()
+  const shed = pool.shed(1)
+  letGo()
+  expect([await result, await shed]).toEqual(['lingered', true])
+})
+
 test('close ends what is under way and what waits', async () => {
   const first = await lingering()
   const second = run({ do: 'answer' })
