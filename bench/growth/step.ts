@@ -13,7 +13,8 @@ import { type GrownImage, WAIT } from './images.ts'
 
 export const PROCESSES = ['node', 'worker', 'guardian'] as const
 const PLUGIN = 'ipfs'
-const SETTLE_MS = 20_000 // records are written, layers proven, threads that parsed large TOCs replaced, and V8 has let go of their pages
+const SETTLE_MS = 15_000 // after the proofs: threads that met large layers were replaced, and V8 has let go of their pages
+const PROOF_MS_MAX = 120_000
 
 export interface StepFigures {
   /** The command line included. */
@@ -37,7 +38,7 @@ export async function measureStep ({ image, containers, folder }: Step): Promise
     const top = await topOf(node)
     const [, mountMs] = await timed(async () => { await mountOnce(node, top, join(folder, 'mounted')) })
     const containersMs = await startContainers(node, name, containers, cleanup)
-    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
+    await settled(node)
     const held = await heldNow(node)
     return { pullMs, mountMs, containersMs, adoptMs: await adopt(node, folder, image.layers, cleanup), held }
   } finally {
@@ -91,6 +92,15 @@ async function startContainers ({ containerd }: BenchNode, name: string, count: 
     for (const id of ids) await containerd.ctr(['run', '--detach', '--snapshotter', PLUGIN, name, id, WAIT])
   })
   return ms
+}
+
+async function settled ({ config }: BenchNode): Promise<void> {
+  for (const until = performance.now() + PROOF_MS_MAX; ; await new Promise((resolve) => setTimeout(resolve, 1000))) {
+    const { proofs } = await product<{ proofs: { proven: number, waiting: number } }>(['status', '--config', config])
+    if (proofs.proven > 0 && proofs.waiting === 0) break
+    if (performance.now() > until) throw new Error('a layer is not proven')
+  }
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
 }
 
 async function heldNow (node: BenchNode): Promise<StepFigures['held']> {

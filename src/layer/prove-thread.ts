@@ -29,8 +29,8 @@ async function proveThere (claims: ProofClaims, pieces: AsyncIterator<Uint8Array
   let cause: unknown
   const give = async (): Promise<void> => {
     signal?.throwIfAborted()
-    const { done, value } = await pieces.next()
-    const piece: ProofPiece = done === true ? null : new Uint8Array(value) // others may have the same bytes
+    const next = await pieces.next()
+    const piece: ProofPiece = next.done === true ? null : new Uint8Array(next.value) // others may have the same bytes
     thread.postMessage(piece, piece === null ? [] : [piece.buffer as ArrayBuffer])
   }
   thread.on('message', (message: ProofMessage) => {
