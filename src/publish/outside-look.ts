@@ -1,4 +1,4 @@
-// Whether a gateway has what a published image consists of: each block is fetched through it and checked against its CID.
+// Whether a gateway has what a published image consists of: its blocks are fetched through it and checked against their CIDs.
 // What is not there yet is asked for again, ever more rarely, until a deadline, since pins take time; what waiting does not
 // mend ends the look.
 import { type Clock, sleep as realSleep, systemClock } from '../base/clock.ts'
@@ -121,7 +121,7 @@ class Look {
   async #ask (piece: Piece): Promise<SnapshotterError | null> {
     const { signal, report, item } = this.#options
     try {
-      await this.#blocks.get(piece.cid, { signal: this.#signal })
+      await this.#fetch(piece)
       this.#failures.delete(piece)
       report({ event: 'advance', item, bytes: piece.bytes })
       return null
@@ -132,6 +132,13 @@ class Look {
       if (!this.#late.signal.aborted || !this.#failures.has(piece)) this.#failures.set(piece, failure)
       return failure
     }
+  }
+
+  /** As a reader would: a leaf by itself, and through its file where that is not known. */
+  async #fetch ({ cid, part }: Piece): Promise<void> {
+    const waits = { signal: this.#signal }
+    if (part === null) await this.#blocks.get(cid, waits)
+    else await (await this.#blocks.openFile(part.file, waits)).read(part.from, part.to - part.from, waits)
   }
 
   async #wait (ms: number): Promise<void> {

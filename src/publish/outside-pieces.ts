@@ -24,6 +24,8 @@ export interface Piece {
   readonly of: string
   /** Of the block. */
   readonly bytes: number
+  /** Where it stands in a file of several blocks: a gateway may find it through that file's root only. */
+  readonly part: { readonly file: CID, readonly from: number, readonly to: number } | null
 }
 
 export interface PiecesOptions {
@@ -60,7 +62,7 @@ function filesOf ({ index, manifest, config, layers }: ImagePlan): NamedFile[] {
   ]
 }
 
-interface FilePart { readonly cid: CID, readonly from: number, readonly to: number }
+interface Leaf { readonly cid: CID, readonly from: number, readonly to: number, readonly bytes: number }
 
 class Pieces {
   readonly found = new Map<string, Piece>()
@@ -98,31 +100,32 @@ class Pieces {
 
   /** All blocks; of a layer the nodes, the table of contents and some leaves, unless all are wanted. */
   async file (cid: CID, of: string, layer: PlannedLayer | null): Promise<void> {
-    const leaves: FilePart[] = []
-    await this.#tree({ cid, from: 0, to: 0 }, of, leaves)
+    const leaves: Leaf[] = []
+    await this.#tree(cid, 0, null, of, leaves)
+    const [only] = leaves
+    if (only !== undefined && only.cid.equals(cid)) return this.#add(cid, of, only.bytes)
+    const add = ({ cid: leaf, from, to, bytes }: Leaf, name = `${of}, bytes ${from} to ${to}`): void => {
+      this.#add(leaf, name, bytes, { file: cid, from, to })
+    }
     if (layer === null || this.#all) {
-      for (const leaf of leaves) this.#addLeaf(leaf, leaves.length === 1 ? of : null, of)
+      for (const leaf of leaves) add(leaf)
       return
     }
     const tocOffset = await this.#tocOffset(layer)
     const others = leaves.filter(({ to }) => to <= tocOffset)
-    for (const leaf of leaves.slice(others.length)) this.#addLeaf(leaf, `${of}, table of contents`, of)
-    for (const leaf of this.#some(others)) this.#addLeaf(leaf, null, of)
+    for (const leaf of leaves.slice(others.length)) add(leaf, `${of}, table of contents`)
+    for (const leaf of this.#some(others)) add(leaf)
   }
 
-  #addLeaf ({ cid, from, to }: FilePart, name: string | null, of: string): void {
-    this.#add(cid, name ?? `${of}, bytes ${from} to ${to}`, to - from)
-  }
-
-  /** Adds the nodes; collects the leaves in order. Leaves that are nodes, too, have been read then, and say less about their place. */
-  async #tree ({ cid, from, to }: FilePart, of: string, leaves: FilePart[]): Promise<void> {
-    if (cid.code === CODE_RAW && to > from) return void leaves.push({ cid, from, to })
+  /** Adds the nodes; collects the leaves in order. `to` is what the parent says. */
+  async #tree (cid: CID, from: number, to: number | null, of: string, leaves: Leaf[]): Promise<void> {
+    if (cid.code === CODE_RAW && to !== null) return void leaves.push({ cid, from, to, bytes: to - from })
     const bytes = await this.#blocks.get(cid, this.#waits)
     const node = decodeFileNode(cid, bytes)
-    if (node.children === 0) return void leaves.push({ cid, from, to: from + bytes.byteLength })
+    if (node.children === 0) return void leaves.push({ cid, from, to: from + node.size, bytes: bytes.byteLength })
     this.#add(cid, `${of}, node`, bytes.byteLength)
     for (let child = 0; child < node.children; child++) {
-      await this.#tree({ cid: node.cid(child), from: from + (node.starts[child] ?? 0), to: from + (node.starts[child + 1] ?? 0) }, of, leaves)
+      await this.#tree(node.cid(child), from + (node.starts[child] ?? 0), from + (node.starts[child + 1] ?? 0), of, leaves)
     }
   }
 
@@ -133,15 +136,15 @@ class Pieces {
     return parseFooter(await file.read(layer.size - FOOTER_BYTES, FOOTER_BYTES, this.#waits))?.tocOffset ?? layer.size
   }
 
-  #some (leaves: readonly FilePart[]): FilePart[] {
+  #some (leaves: readonly Leaf[]): Leaf[] {
     const left = [...leaves]
-    const chosen: FilePart[] = []
+    const chosen: Leaf[] = []
     while (chosen.length < OUTSIDE_LEAVES && left.length > 0) chosen.push(...left.splice(this.#pick(left.length), 1))
     return chosen.sort((one, other) => one.from - other.from)
   }
 
-  #add (cid: CID, of: string, bytes: number): void {
+  #add (cid: CID, of: string, bytes: number, part: Piece['part'] = null): void {
     const key = cid.toString()
-    if (!this.found.has(key)) this.found.set(key, { cid, of, bytes })
+    if (!this.found.has(key)) this.found.set(key, { cid, of, bytes, part })
   }
 }

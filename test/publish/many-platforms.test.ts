@@ -82,6 +82,15 @@ test('kept, the index stays as it is, attestations and all, and its own digest n
   for (const { digest } of attestations) blobOf(files, digest)
 }))
 
+test.each(['keep', 'estargz'] as const)('%s: of a flat index, which is no blob, too, each platform is found', async (format) => inFolder(async (folder) => {
+  const { layout, index } = await writeManyPlatforms(folder, ARCHITECTURES, { flat: true })
+  const published = await publishTo(join(folder, 'image.car'), layout, { format, platforms: 'all' })
+
+  if (format === 'keep') expect(published.indexDigest).toBe(index.digest)
+  expect(published.reference).toBe(`ipfs://${published.cid}@${published.indexDigest}`)
+  expect(await found(published, PLATFORMS)).toEqual(published.images.map(({ platform, manifestDigest }) => ({ platform, manifestDigest })))
+}))
+
 test.each(['keep', 'estargz'] as const)('%s: what is missing of a wanted platform is named, and nothing is left', async (format) => inFolder(async (folder) => {
   const { layout, images: [amd64, arm64, arm], attestations: [attestation], lose } = await writeManyPlatforms(folder, ARCHITECTURES)
   if (amd64 === undefined || arm64 === undefined || arm === undefined || attestation === undefined) throw new Error('three images were written')

@@ -17,8 +17,8 @@ export interface ManyPlatforms {
   readonly lose: (blob: Blob) => Promise<void>
 }
 
-/** Architectures, `arm/v7` with its variant. */
-export async function writeManyPlatforms (folder: string, architectures: readonly string[], name = 'many:latest'): Promise<ManyPlatforms> {
+/** Architectures, `arm/v7` with its variant. `flat`: index.json itself is the index. */
+export async function writeManyPlatforms (folder: string, architectures: readonly string[], { flat = false } = {}): Promise<ManyPlatforms> {
   const shared = tar(entry('etc/', { type: '5' }), entry('etc/shared', { data: 'of all' }))
   const images = architectures.map((text) => imageFor(text, shared))
   const attestations = images.map(attestationOf)
@@ -32,9 +32,9 @@ export async function writeManyPlatforms (folder: string, architectures: readonl
   const layout = join(folder, 'layout')
   await mkdir(join(layout, 'blobs/sha256'), { recursive: true })
   for (const { digest, bytes } of [...images.flatMap(blobsOf), ...attestations.flat(), index]) await writeFile(pathOf(layout, digest), bytes)
-  const annotations = { 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': 'latest' }
+  const annotations = { 'io.containerd.image.name': 'many:latest', 'org.opencontainers.image.ref.name': 'latest' }
   await writeFile(join(layout, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}')
-  await writeFile(join(layout, 'index.json'), makeIndex([descriptorOf(index, { annotations })]).bytes)
+  await writeFile(join(layout, 'index.json'), (flat ? index : makeIndex([descriptorOf(index, { annotations })])).bytes)
   return {
     layout, images, index,
     attestations: attestations.map(([manifest]) => manifest),
