@@ -158,6 +158,7 @@ export const DATA_WRITE_BYTES = 1 * MiB // one write of the pass over a plain la
 export const IMAGES_REMEMBERED_MAX = 10_000 // chain IDs of resolved images, about 1 KB each: their indexes stay with whoever mounted them
 export const OPEN_DEADLINE_MS = 600_000 // a plain 10 GiB layer is read whole
 export const EARLY_LEAF_BYTES = 24 * MiB // of leaves asked for before their TOC is parsed: they wait in LEAF_CACHE_BYTES
+export const PULL_PROGRESS_MS = 250 // between two looks at what a pull's sources sent: what an eye can follow
 export const PREPARE_WAIT_MS = 60_000 // Prepare runs under a containerd lock
 export const LIST_BATCH = 100 // infos of one List message, as containerd's own service
 export const LABEL_BYTES_MAX = 4_096 // containerd's limit for key + value

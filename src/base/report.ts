@@ -12,3 +12,14 @@ export type ProgressEvent =
   | { readonly event: 'note', readonly text: string, readonly warning?: true }
 
 export type Report = (event: ProgressEvent) => void
+
+/** What came over the control socket, from a daemon of perhaps another version; null for what we do not know. */
+export function progressEventOf (value: object): ProgressEvent | null {
+  const { event, item, phase, total, bytes, text } = value as Readonly<Record<string, unknown>>
+  const isKnown = event === 'note'
+    ? typeof text === 'string'
+    : typeof item === 'string' && (event === 'begin'
+      ? typeof phase === 'string' && typeof total === 'number'
+      : event === 'advance' ? typeof bytes === 'number' : event === 'end' && typeof text === 'string')
+  return isKnown ? value as ProgressEvent : null
+}

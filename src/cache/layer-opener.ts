@@ -1,5 +1,6 @@
 // Opens a layer: from our sealed record when there is one, else from its eStargz TOC (a few reads), else by one verified
-// pass over the whole blob that leaves its file data in the cache. Several callers of one layer share the work.
+// pass over the whole blob that leaves its file data in the cache. Several callers of one layer share the work, which stops
+// when the last of them leaves.
 import { randomBytes } from 'node:crypto'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { sleep } from '../base/clock.ts'
@@ -7,7 +8,7 @@ import { SnapshotterError } from '../base/errors.ts'
 import { EARLY_LEAF_BYTES, PLAIN_PASSES_MAX } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { Semaphore } from '../base/semaphore.ts'
-import { SingleFlight } from '../base/single-flight.ts'
+import { SharedFlight } from '../base/shared-flight.ts'
 import type { BlockService, UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import type { PlannedLayer } from '../image/plan.ts'
 import { layoutData } from '../layer/data-layout.ts'
@@ -34,7 +35,7 @@ export type TocIndexer = (toc: Toc, signal?: AbortSignal) => Promise<LayerIndex>
 export class LayerOpener {
   readonly #store: LayerStore
   readonly #log: Log
-  readonly #flights = new SingleFlight<OpenedLayer>()
+  readonly #flights = new SharedFlight<OpenedLayer>()
   readonly #passes = new Semaphore(PLAIN_PASSES_MAX)
   readonly #room: Room | undefined
   readonly #indexToc: TocIndexer
@@ -54,8 +55,8 @@ export class LayerOpener {
   /** @throws what the sources, the formats and the digests say; the cache then holds nothing of the layer. */
   async open (layer: PlannedLayer, blocks: BlockService, waits: Waits = {}): Promise<OpenedLayer> {
     const key = layerKey(identityOf(layer))
-    return await this.#flights.run(key, async () =>
-      this.#unsaved.get(key) ?? await this.reopen(key) ?? await this.#openNew(layer, blocks, waits))
+    return await this.#flights.run(key, async (signal) =>
+      this.#unsaved.get(key) ?? await this.reopen(key) ?? await this.#openNew(layer, blocks, { ...waits, signal }), waits.signal)
   }
 
   /** From the record alone, without network; null when there is none that we believe. */

@@ -3,14 +3,14 @@
 import { constants } from 'node:os'
 import { SnapshotterError, systemCode } from '../base/errors.ts'
 
-type Stopping = 'SIGINT' | 'SIGTERM'
+export type Stopping = 'SIGINT' | 'SIGTERM'
 
 const SIGPIPE_STATUS = 128 + constants.signals.SIGPIPE
 
 export class Interrupted extends SnapshotterError {
   readonly signal: Stopping
 
-  constructor (signal: Stopping, goOn: string, cause: unknown) {
+  constructor (signal: Stopping, goOn: string, cause?: unknown) {
     super('CANCELLED', `stopped by ${signal}; ${goOn}`, {}, { cause })
     this.signal = signal
   }

@@ -12,6 +12,8 @@ import { NativeProgram } from '../mount/native-program.ts'
 import { recordOpens } from '../mount/open-recorder.ts'
 import { parseReference } from '../oci/reference.ts'
 import { spellings } from '../oci/spellings.ts'
+import { Interrupted, type Stopping } from './ending.ts'
+import { progressFor, type Way } from './progress.ts'
 
 /** Looked up in the image by containerd and runc before the command starts, which nobody can watch. */
 const READ_BEFORE_START = ['/etc/passwd', '/etc/group']
@@ -21,6 +23,7 @@ interface RecordOptions {
   readonly namespace: string
   readonly snapshotter: string
   readonly out?: string
+  readonly quiet?: true
 }
 
 export function profileCommand (): Command {
@@ -32,6 +35,7 @@ export function profileCommand (): Command {
     .option('--namespace <name>', 'containerd namespace', 'default')
     .option('--snapshotter <name>', 'name of this snapshotter in containerd', 'ipfs')
     .option('--out <file>', 'where to write the list (default: stdout; the command\'s output goes to stderr then)')
+    .option('-q, --quiet', 'no progress')
     .action(async (image: string, command: string[], options: RecordOptions) => {
       process.exitCode = await recordProfile(nameOf(image), command, options)
     })
@@ -47,7 +51,9 @@ async function recordProfile (image: string, command: readonly string[], options
   const write = options.out === undefined
     ? async (text: Buffer) => { process.stdout.write(text) }
     : await openList(options.out, id)
-  const recorder = recordOpens(native, id)
+  const recorder = recordOpens(native, id, () => {
+    note(options, `recording what ${command[0] ?? ''} opens in ${image}, until it ends; Ctrl-C ends it, too, and keeps the list`, 'quiet')
+  })
   let status: number
   try {
     status = await runContainer(ctr, id, image, command, options)
@@ -59,8 +65,13 @@ async function recordProfile (image: string, command: readonly string[], options
   if (!watched) throw new SnapshotterError('CONTAINERD', `the container of ${image} never had a root filesystem that could be watched`)
   const list = [...new Set([...READ_BEFORE_START, ...paths])]
   await write(Buffer.from(list.map((path) => `${path}\n`).join(''), 'latin1'))
-  process.stderr.write(`${list.length} files recorded\n`)
+  note(options, `${list.length} files recorded`)
   return status
+}
+
+/** No rows that are drawn in place: the command's own output goes to the same terminal. */
+function note ({ quiet }: RecordOptions, text: string, elsewhere: Way = 'json'): void {
+  progressFor({ progress: 'auto', quiet }, elsewhere).report({ event: 'note', text })
 }
 
 function nameOf (image: string): string {
@@ -98,8 +109,10 @@ async function runContainer (
     if (line.startsWith('ctr: ')) complaint = line.slice('ctr: '.length)
     else process.stderr.write(`${line}\n`)
   })
-  const ignore = (): void => {} // ctr passes it on to the container, which ends; then we clean up
-  process.on('SIGINT', ignore).on('SIGTERM', ignore)
+  // ctr passes the first on to the container, which ends and is cleaned up. One that does not end is killed by the second.
+  const asked: Stopping[] = []
+  const onSignal = (signal: Stopping): void => { if (asked.push(signal) > 1) child.kill('SIGKILL') }
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
   try {
     const status = await new Promise<number>((resolve, reject) => {
       child.once('error', (cause) => {
@@ -107,13 +120,15 @@ async function runContainer (
       })
       child.once('close', (code) => { resolve(code ?? 1) })
     })
+    const [, second] = asked
+    if (second !== undefined) throw new Interrupted(second, 'no list was written and the container is removed, run the same command again')
     if (status === 0 || complaint === undefined) return status
     if (/^image ".*": not found/.test(complaint)) {
       throw new SnapshotterError('NOT_FOUND', `containerd has no image ${image} in namespace ${namespace}; pull it first`)
     }
     throw new SnapshotterError('CONTAINERD', `the container did not start: ${complaint}`)
   } finally {
-    process.off('SIGINT', ignore).off('SIGTERM', ignore)
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
   }
 }
 

@@ -1,11 +1,14 @@
 // `pull`: asks the daemon to make an image ready in containerd, lazily.
 import { Command } from 'commander'
 import { join } from 'node:path'
+import { progressEventOf } from '../base/report.ts'
 import { loadConfig, overrideSources } from '../config/load.ts'
 import type { PullRequest } from '../daemon/pull-request.ts'
 import { callControl } from '../http/control-client.ts'
+import { interruptible } from './ending.ts'
+import { progressFor, type ProgressFlags, withProgress } from './progress.ts'
 
-interface PullOptions {
+interface PullOptions extends ProgressFlags {
   readonly config?: string
   readonly namespace: string
   readonly name?: string
@@ -15,8 +18,10 @@ interface PullOptions {
   readonly json?: boolean
 }
 
+const GO_ON = 'the daemon takes back what it made of the image in containerd; layers that were open stay in the cache, the same command goes on with them'
+
 export function pullCommand (): Command {
-  return new Command('pull')
+  return withProgress(new Command('pull')
     .description('pulls an image by CID into containerd: its layers stay remote until they are read')
     .argument('<reference>', 'ipfs://CID[@sha256:…], https://GATEWAY/ipfs/CID, …')
     .option('--config <file>', 'settings (TOML)')
@@ -26,7 +31,7 @@ export function pullCommand (): Command {
     .option('--snapshotter <name>', 'name of this snapshotter in containerd', 'ipfs')
     .option('--gateway <url>', 'trustless gateway, instead of the configured sources (repeats)', (url, all: string[]) => [...all, url], [])
     .option('--platform <platform>', 'os/architecture[/variant] (default: this machine)')
-    .option('--json', 'print one JSON object')
+    .option('--json', 'print one JSON object'))
     .action(async (reference: string, options: PullOptions) => {
       const config = loadConfig(options.config)
       overrideSources(config, options.gateway)
@@ -38,18 +43,18 @@ export function pullCommand (): Command {
         gateways: options.gateway,
         platform: options.platform ?? null
       }
-      const events = describeEvents(process.stderr.isTTY)
-      const result = await callControl(join(config.state, 'control.sock'), '/pull', request, (event) => { process.stderr.write(events(event)) })
-      process.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : `${(result as { readonly name: string }).name}\n`)
+      const progress = progressFor(options)
+      try {
+        const onEvent = (event: object): void => {
+          const known = progressEventOf(event)
+          if (known !== null) progress.report(known)
+        }
+        const socket = join(config.state, 'control.sock')
+        const result = await interruptible(GO_ON, async (signal) => await callControl(socket, '/pull', request, onEvent, signal))
+        progress.finish()
+        process.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : `${(result as { readonly name: string }).name}\n`)
+      } finally {
+        progress.finish()
+      }
     })
-}
-
-/** On a terminal a short line for each step, elsewhere one JSON line per event. */
-function describeEvents (terminal: boolean): (event: object) => string {
-  if (!terminal) return (event) => `${JSON.stringify(event)}\n`
-  return (event) => {
-    const { type, ...fields } = event as { readonly type: string }
-    const words = Object.values(fields).map((value) => String(value).replace(/^(sha256:[0-9a-f]{12})[0-9a-f]+$/, '$1'))
-    return `${type.padEnd(9)} ${words.join(' ')}\n`
-  }
 }

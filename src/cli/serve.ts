@@ -3,8 +3,10 @@ import { Command, Option } from 'commander'
 import { once } from 'node:events'
 import { SnapshotterError } from '../base/errors.ts'
 import { START_STOP_MS } from '../base/limits.ts'
-import { createLog } from '../base/log.ts'
-import { loadConfig } from '../config/load.ts'
+import { createLog, type Log } from '../base/log.ts'
+import { type Config, loadConfig } from '../config/load.ts'
+import { interruptible } from './ending.ts'
+import { progressFor } from './progress.ts'
 
 interface ServeOptions {
   readonly config?: string
@@ -37,6 +39,17 @@ function dieOfSignal (): void {
   process.kill(process.pid, 'SIGTERM')
 }
 
+async function stop (config: Config, log: Log): Promise<void> {
+  const { stopEverything } = await import('../daemon/stop.ts')
+  const progress = progressFor({ progress: 'auto' })
+  try {
+    await interruptible('what is stopped and unmounted stays so, serve --stop again does the rest', async (signal) =>
+      await stopEverything(config, { log, report: progress.report, signal }))
+  } finally {
+    progress.finish()
+  }
+}
+
 export function serveCommand (): Command {
   return new Command('serve')
     .description('the daemon: containerd snapshotter over gRPC, and the control socket of the other commands')
@@ -47,8 +60,7 @@ export function serveCommand (): Command {
       const log = createLog(options.logLevel)
       const config = loadConfig(options.config)
       if (options.stop === true) {
-        const { stopEverything } = await import('../daemon/stop.ts')
-        await stopEverything(config, log)
+        await stop(config, log)
         return
       }
       const { startDaemon } = await import('../daemon/daemon.ts')

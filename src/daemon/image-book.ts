@@ -1,7 +1,7 @@
 // Remembers the images that were resolved here: by chain ID, which layer that is, what lies below it, and its opening,
 // which starts when the image is resolved and not when Prepare asks (design §1.2, §2). What it keeps of a layer after the
 // pull is small: names and the way to its bytes, no index and nothing of a publisher's length.
-import { asCall, currentCall } from '../base/call-id.ts'
+import { asCall, currentCall, receivedByThisCall } from '../base/call-id.ts'
 import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import { IMAGES_REMEMBERED_MAX, OPEN_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
@@ -34,6 +34,8 @@ export interface BookedImage {
   readonly opened: Promise<void>
   /** Lets the indexes go: the layers are mounted, or will not be soon. */
   readonly release: () => void
+  /** Nobody waits for the pull any more: stops what only it wanted. */
+  readonly giveUp: () => void
 }
 
 export class ImageBook {
@@ -51,12 +53,14 @@ export class ImageBook {
   add (plan: ImagePlan, blocks: BlockService, held: ReadonlyMap<string, Holder> = new Map()): BookedImage {
     const { signal, clear } = deadline(`the layers of manifest ${plan.manifest.digest}`)
     const layers: BookedLayer[] = []
+    const own: Opening[] = []
     const goods: Array<Promise<unknown>> = []
     for (const layer of plan.layers) {
       const holder = held.get(layer.chainId) ?? { opening: this.#start(layer, blocks, signal), blocks }
+      if (!held.has(layer.chainId)) own.push(holder.opening)
       layers.push({ chainId: layer.chainId, key: layerKey(identityOf(layer)), ...holder, below: layers.at(-1) ?? null })
     }
-    const openings = layers.map(async ({ opening }) => { await opening.opened() })
+    const openings = layers.map(async ({ opening }) => { await opening.outcome() })
     Promise.allSettled(openings).then(clear, clear)
     for (const [at, layer] of layers.entries()) {
       goods.push(Promise.all([openings[at], goods.at(-1)]))
@@ -64,7 +68,12 @@ export class ImageBook {
     }
     const opened = Promise.all(openings).then(() => {})
     opened.catch(() => {}) // told to whoever waits for it; a pull may have failed before
-    return { layers, opened, release: () => { for (const { opening } of layers) opening.release() } }
+    return {
+      layers,
+      opened,
+      release: () => { for (const { opening } of layers) opening.release() },
+      giveUp: () => { for (const opening of own) opening.giveUp() }
+    }
   }
 
   find (chainId: string): BookedLayer | null {
@@ -76,10 +85,20 @@ export class ImageBook {
     for (const [chainId, layer] of this.#layers) if (downwards(layer).some(matches)) this.#layers.delete(chainId)
   }
 
-  #start (layer: PlannedLayer, blocks: BlockService, signal: AbortSignal): Opening {
-    const first = asCall('open', `open ${layer.digest}`, async () => await this.#opener.open(layer, blocks, { signal }), currentCall())
-    first.catch((error: unknown) => { this.#log.warn({ layer: layer.digest, error: asSnapshotterError(error).line }, 'layer did not open') })
-    return new Opening(first, againBy(withoutFreight(layer), blocks, this.#opener))
+  #start (layer: PlannedLayer, blocks: BlockService, late: AbortSignal): Opening {
+    const given = new AbortController()
+    const signal = AbortSignal.any([late, given.signal])
+    let received = (): number => 0
+    const opened = asCall('open', `open ${layer.digest}`, async () => {
+      received = receivedByThisCall()
+      return await this.#opener.open(layer, blocks, { signal })
+    }, currentCall())
+    opened.catch((error: unknown) => {
+      if (given.signal.aborted) this.#log.info({ layer: layer.digest }, 'layer is not opened any more, its pull was given up')
+      else this.#log.warn({ layer: layer.digest, error: asSnapshotterError(error).line }, 'layer did not open')
+    })
+    const stop = (): void => { given.abort(new SnapshotterError('CANCELLED', 'the pull was given up')) }
+    return new Opening({ opened, received, stop }, againBy(withoutFreight(layer), blocks, this.#opener))
   }
 
   /** A chain ID is a shared name: an image that fails to open must not stand in the way of another one that claims it. */

@@ -10,6 +10,7 @@ import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { LazyLayers } from '../snapshots/lazy-layers.ts'
 import { downwards, type ImageBook } from './image-book.ts'
 import type { Opener } from './living-layers.ts'
+import type { Opening } from './opening.ts'
 import type { LayerProofs } from './proof.ts'
 import type { Sources } from './sources.ts'
 
@@ -45,7 +46,7 @@ export function lazyLayers ({ book, mounts, opener, sources, seal, proofs, prove
   const mountBooked = async (chainId: string, target: string, signal?: AbortSignal): Promise<string | null> => {
     const booked = book.find(chainId)
     if (booked === null) return null
-    const layers = await settled(downwards(booked).map(async ({ opening }) => await opening.opened()), signal)
+    const layers = await settled(downwards(booked).map(({ opening }) => opening), signal)
     await mountProven(layers, booked.blocks, target, signal)
     await Promise.all(layers.map(async ({ saved }) => { await saved }))
     const keys = layers.map(({ key }) => key).join(' ')
@@ -91,16 +92,16 @@ export function lazyLayers ({ book, mounts, opener, sources, seal, proofs, prove
  * Layers open since the image was resolved; containerd's lock is not held for longer than PREPARE_WAIT_MS. Nothing of it stays
  * when it is over: a signal of its own would keep the layers' indexes in memory until its time ran out.
  */
-async function settled (opening: ReadonlyArray<Promise<OpenedLayer>>, signal?: AbortSignal): Promise<OpenedLayer[]> {
-  const { promise: gaveUp, reject } = Promise.withResolvers<never>()
+async function settled (openings: readonly Opening[], signal?: AbortSignal): Promise<OpenedLayer[]> {
+  const waits = new AbortController()
   const giveUp = (): void => {
-    reject(new SnapshotterError('UNAVAILABLE', `the layer was not opened within ${PREPARE_WAIT_MS} ms; it goes on, try again`))
+    waits.abort(new SnapshotterError('UNAVAILABLE', `the layer was not opened within ${PREPARE_WAIT_MS} ms; it goes on, try again`))
   }
   const timer = setTimeout(giveUp, PREPARE_WAIT_MS)
   signal?.addEventListener('abort', giveUp, { once: true })
   if (signal?.aborted === true) giveUp()
   try {
-    return await Promise.race([Promise.all(opening), gaveUp])
+    return await Promise.all(openings.map(async (opening) => await opening.opened(waits.signal)))
   } finally {
     clearTimeout(timer)
     signal?.removeEventListener('abort', giveUp)

@@ -1,6 +1,7 @@
 // The proof of lazily opened layers in the daemon: one pass over the whole blob holds layer digest, diffID and TOC against
 // each other. It always runs, in the background or at once when somebody must know; what it found is sealed and stays
 // found over restarts. Sources that fail prove nothing: it is tried again for as long as the layer is mounted.
+import { abortable } from '../base/abortable.ts'
 import { type Clock, sleep, systemClock } from '../base/clock.ts'
 import { asSnapshotterError, hasCode, isSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import { PROOF_RETRY_MS_FIRST, PROOF_RETRY_MS_MAX } from '../base/limits.ts'
@@ -32,6 +33,8 @@ interface ProofsInit {
 interface Pass {
   readonly hurry: AbortController
   readonly done: Promise<void>
+  /** Who called `prove` and still waits. */
+  waiting: number
 }
 
 /** What the layer says of itself is wrong; a source cannot make these, only a publisher can. */
@@ -96,7 +99,8 @@ export class LayerProofs {
     if (await this.judge(layer)) return
     const pass = this.#pass(layer, blocks, 'foreground')
     pass.hurry.abort()
-    await until(pass.done, signal)
+    pass.waiting++
+    await abortable(pass.done, signal).finally(() => { pass.waiting-- })
     await this.judge(layer)
   }
 
@@ -144,7 +148,7 @@ export class LayerProofs {
     const hurry = new AbortController()
     const done = this.#run(layer, blocks, hurry.signal, priority).finally(() => { this.#passes.delete(layer.key) })
     done.catch(() => {})
-    const pass = { hurry, done }
+    const pass = { hurry, done, waiting: 0 }
     this.#passes.set(layer.key, pass)
     return pass
   }
@@ -179,13 +183,17 @@ export class LayerProofs {
         if (next.done === true) return
         yield next.value
         await this.#init.pace.rest(next.value.byteLength, hurry)
-        if (hurry.aborted || this.#init.isUsed(layer.key)) continue
+        if (this.#isWanted(layer.key)) continue
         source.failed = true
-        throw new SnapshotterError('CANCELLED', `layer ${layer.record.digest} is not mounted any more`)
+        throw new SnapshotterError('CANCELLED', `layer ${layer.record.digest} is not mounted, and nobody waits for its proof`)
       }
     } finally {
       await pieces.return?.()
     }
+  }
+
+  #isWanted (key: string): boolean {
+    return (this.#passes.get(key)?.waiting ?? 0) > 0 || this.#init.isUsed(key)
   }
 
   async #settle (layer: OpenedLayer, verdict: LayerVerdict): Promise<void> {
@@ -202,14 +210,4 @@ export class LayerProofs {
 async function * wholeBlob ({ record }: OpenedLayer, blocks: BlockService, waits: Waits): AsyncGenerator<VerifiedBytes> {
   const file = await blocks.openFile(record.cid, waits)
   yield * file.stream(0, file.size, waits)
-}
-
-async function until<Result> (work: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
-  if (signal === undefined) return await work
-  signal.throwIfAborted()
-  return await new Promise<Result>((resolve, reject) => {
-    const onAbort = (): void => { reject(signal.reason as Error) }
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => { signal.removeEventListener('abort', onAbort) })
-  })
 }

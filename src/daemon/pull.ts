@@ -14,6 +14,7 @@ import type { LayerMounts } from '../mount/layer-mounts.ts'
 import type { LayerProofs } from './proof.ts'
 import type { ChainClaims } from './proof-claims.ts'
 import { fetchEarly, mountAhead } from './pull-ahead.ts'
+import { PullProgress } from './pull-progress.ts'
 import type { PromisedContent } from './promised-content.ts'
 import { asPullRequest, type PullRequest } from './pull-request.ts'
 import type { Snapshotters } from '../snapshots/snapshotters.ts'
@@ -53,12 +54,13 @@ async function pull (
   if (blocks.sources().length === 0) {
     throw new SnapshotterError('CONFIG_INVALID', 'no source to fetch from: name one with --gateway URL, or [[source]] in the config file')
   }
-  emit({ type: 'resolving', reference: reference.text })
+  using progress = new PullProgress(emit, reference.text)
   const plan = await resolveImage(reference, { blocks, platform: request.platform ?? undefined, signal, log })
-  emit({ type: 'resolved', manifestDigest: plan.manifest.digest, layers: plan.layers.length })
+  progress.resolved(plan)
 
   content.promise(plan, blocks, request.name)
-  const { layers, opened, release } = await claims.book(plan, blocks, signal)
+  const { layers, opened, release, giveUp } = await claims.book(plan, blocks, signal)
+  progress.booked(plan, layers)
   const name = request.name ?? spellings(plan.rootCid, plan.manifest.digest).ctr
   const ended = Promise.withResolvers<undefined>()
   ended.promise.catch(() => {}) // nobody may be left who waits for it
@@ -68,10 +70,10 @@ async function pull (
     accepted: () => { if (config.prove !== 'before-commit') mountAhead({ snapshotters, log }, request.snapshotter, layers, ended.promise) },
     ready: async (position) => {
       // With proof first nothing is mounted before all of the image is proven; else each layer when it is open.
-      await (config.prove === 'before-commit' ? opened : layers[position]?.opening.opened())
+      await (config.prove === 'before-commit' ? opened : layers[position]?.opening.outcome())
       if (position === 0) expectReads()
       if (config.prove !== 'before-commit' || position > 0) return
-      await Promise.all(layers.map(async ({ opening }) => { await proofs.prove(await opening.opened(), blocks, signal) }))
+      await Promise.all(layers.map(async ({ opening }) => { await proofs.prove(await opening.outcome(), blocks, signal) }))
     },
     address: config.containerdAddress,
     namespace: request.namespace,
@@ -80,8 +82,13 @@ async function pull (
     snapshotterAddress: config.grpcAddress,
     signal,
     log,
-    onProgress: emit
-  }).then((image) => { expectReads(); ended.resolve(undefined); return image }, (error: unknown) => { ended.reject(error); throw error }).finally(release)
+    onProgress: progress.onEvent
+  }).then((image) => { expectReads(); ended.resolve(undefined); return image }, (error: unknown) => {
+    ended.reject(error)
+    if (signal.aborted) giveUp()
+    throw error
+  }).finally(release)
+  progress.pulled(plan)
   return {
     name,
     namespace: request.namespace,

@@ -1,6 +1,7 @@
 // Fills a containerd with a resolved image, without its layers' bytes: documents, one lazy snapshot per layer, one image
 // record. Afterwards it is an ordinary image to every client; after a failure nothing of it is left. Steps and traps:
 // docs/ARCHITECTURE.md, the client's recipe.
+import { abortable } from '../base/abortable.ts'
 import { hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import type { ImagePlan } from '../image/plan.ts'
@@ -99,7 +100,8 @@ async function fill (client: ContainerdClient, init: PullImageInit, lease: strin
   let parent = ''
   try {
     for (const [at, layer] of plan.layers.entries()) {
-      await untilAborted(init.ready?.(at), given)
+      given.throwIfAborted()
+      if (init.ready !== undefined) await abortable(init.ready(at), given)
       await prepareLayer({ client, plan, name, snapshotter, lease }, layer, parent)
       parent = layer.chainId
       onProgress({ type: 'layer', digest: layer.digest, chainId: layer.chainId, position: at + 1, count: plan.layers.length })
@@ -154,19 +156,6 @@ async function writeDocuments (
 /** Where our content store is containerd's, the layers are there as well: then the image can be exported, pushed and unpacked. */
 async function adoptLayers (client: ContainerdClient, { layers }: ImagePlan, lease: string, signal: AbortSignal): Promise<void> {
   for (const layer of layers) if (!await adoptBlob(client, layer, lease, signal)) return
-}
-
-async function untilAborted (work: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted()
-  if (work === undefined) return
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => { reject(signal.reason as Error) }
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }
 
 /** A lease that went unnoticed took everything with it; only looking tells. @throws NOT_FOUND */

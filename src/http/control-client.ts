@@ -12,16 +12,20 @@ interface Line {
 
 /**
  * Calls the daemon whose state folder holds `socket`. A call whose events nobody wants must be answered within CONTROL_CALL_DEADLINE_MS;
- * the others take as long as they take. @throws what the daemon answered, or UNAVAILABLE without one.
+ * the others take as long as they take, or until the signal fires: then the daemon gives the call up, too.
+ * @throws what the daemon answered, or UNAVAILABLE without one; the signal's reason.
  */
-export async function callControl (socket: string, path: string, body: object | null, onEvent?: (event: object) => void): Promise<object> {
+export async function callControl (
+  socket: string, path: string, body: object | null, onEvent?: (event: object) => void, signal?: AbortSignal
+): Promise<object> {
   const late = new SnapshotterError('UNAVAILABLE', `the daemon on ${socket} did not answer ${path} within ${CONTROL_CALL_DEADLINE_MS} ms; see its log`)
   const ending = new AbortController()
   const timer = onEvent === undefined ? setTimeout(() => { ending.abort(late) }, CONTROL_CALL_DEADLINE_MS) : undefined
   try {
-    return await converse({ socket, path, body, signal: ending.signal, onEvent: onEvent ?? (() => {}) })
+    const ends = AbortSignal.any([ending.signal, ...signal === undefined ? [] : [signal]])
+    return await converse({ socket, path, body, signal: ends, onEvent: onEvent ?? (() => {}) })
   } catch (error) {
-    throw ending.signal.aborted ? late : error
+    throw ending.signal.aborted ? late : signal?.aborted === true ? signal.reason : error
   } finally {
     clearTimeout(timer)
   }

@@ -65,6 +65,10 @@ export class Session {
     const { signal } = this.#waits
     const under = this.#jobs.map(({ ended }) => ended)
     const close = (): void => { this.close() }
+    if (signal?.aborted === true) {
+      close()
+      return
+    }
     signal?.addEventListener('abort', close, { once: true })
     void Promise.all(under).then(() => {
       signal?.removeEventListener('abort', close)

@@ -1,4 +1,5 @@
 // What one source was asked for and gave, counted by what it was for, and what it is asked for right now.
+import { noteReceived } from '../base/call-id.ts'
 import type { Clock } from '../base/clock.ts'
 import type { ErrorCode } from '../base/errors.ts'
 import type { Priority } from '../base/semaphore.ts'
@@ -74,6 +75,7 @@ export class SourceTraffic {
 
   bytes (purpose: Priority, bytes: number): void {
     this.#traffic[purpose].bytes += bytes
+    noteReceived(bytes)
   }
 
   block (purpose: Priority): void {

@@ -20,7 +20,8 @@ interface Parts {
 
 export class EarlyFetch {
   readonly #parts: Parts
-  readonly #names = new Set<string>()
+  /** By name; false when it was given up with its pull. */
+  readonly #running = new Map<string, Promise<boolean>>()
 
   constructor (parts: Parts) {
     this.#parts = parts
@@ -32,14 +33,20 @@ export class EarlyFetch {
     for (const name of await dataPlane.list()) if (name.endsWith(SUFFIX)) await dataPlane.removeFile(name)
   }
 
-  /** Never throws. `pulled` ends when mounts hold the cache, or when there will be none. */
+  /** Never throws. `pulled` ends when mounts hold the cache, or when there will be none. Who pulls the same layer meanwhile takes over. */
   async fetch (layer: OpenedLayer, blocks: BlockService, pulled: Promise<unknown>): Promise<void> {
+    const name = `${layer.key.slice(0, 32)}${SUFFIX}`
+    for (let other = this.#running.get(name); other !== undefined; other = this.#running.get(name)) if (await other) return
+    const fetching = this.#fetch(name, layer, blocks, pulled).finally(() => { this.#running.delete(name) })
+    this.#running.set(name, fetching)
+    await fetching
+  }
+
+  async #fetch (name: string, layer: OpenedLayer, blocks: BlockService, pulled: Promise<unknown>): Promise<boolean> {
     const { dataPlane, supplier, log } = this.#parts
     const { index, digest } = layer.record
     const runs = chunksWithin(chunksOf(layer), index.prefetchBytes)
-    const name = `${layer.key.slice(0, 32)}${SUFFIX}`
-    if (runs.length === 0 || this.#names.has(name)) return
-    this.#names.add(name)
+    if (runs.length === 0) return true
     const stop = new AbortController()
     pulled.catch(() => { stop.abort() })
     try {
@@ -53,7 +60,7 @@ export class EarlyFetch {
     } finally {
       supplier.remove(name)
       await dataPlane.removeFile(name).catch((error: unknown) => { log.warn({ name, error: asSnapshotterError(error).line }, 'data plane file not removed') })
-      this.#names.delete(name)
     }
+    return !stop.signal.aborted
   }
 }

@@ -19,16 +19,18 @@ export interface OpenRecorder {
   readonly end: () => void
 }
 
-/** Watches from the moment that the root filesystem of container `id` is mounted. */
-export function recordOpens (native: NativeProgram, id: string): OpenRecorder {
-  const job = spawn(native.path, ['record-opens', id], { stdio: ['pipe', 'pipe', 'pipe'] })
+/** Watches from the moment that the root filesystem of container `id` is mounted. `onFirst`: a file was opened, so the command runs. */
+export function recordOpens (native: NativeProgram, id: string, onFirst: () => void = () => {}): OpenRecorder {
+  // In a session of its own: Ctrl-C at a terminal goes to everybody in ours, and this one must tell what the container opens at its end.
+  const job = spawn(native.path, ['record-opens', id], { stdio: ['pipe', 'pipe', 'pipe'], detached: true })
   const paths = new Set<string>()
   const state = { watched: false, done: false, complaint: '' }
   job.stdin.on('error', () => {}) // it ended by itself and says why
   job.stderr.setEncoding('utf8').on('data', (text: string) => { state.complaint = `${state.complaint}${text}`.slice(-1024) })
   createInterface({ input: job.stdout.setEncoding('latin1') }).on('line', (line) => {
-    if (line.startsWith('/') && paths.size <= OPENS_RECORDED_MAX) paths.add(line)
-    else if (line.startsWith('watching ')) state.watched = true
+    if (line.startsWith('/') && paths.size <= OPENS_RECORDED_MAX) {
+      if (paths.add(line).size === 1) onFirst()
+    } else if (line.startsWith('watching ')) state.watched = true
     else if (line === 'done') state.done = true
   })
   const closed = new Promise<void>((resolve) => { job.once('close', () => { resolve() }).once('error', () => { resolve() }) })

@@ -1,6 +1,7 @@
 // Lazily mounted layers as committed snapshots: made once per (chain ID, parent) however many ask, mounted again after
 // a restart, checked before anybody gets mounts on them. What fails an integrity check is an error and never falls back.
 import { createHash } from 'node:crypto'
+import { abortable } from '../base/abortable.ts'
 import { GRPC } from '../base/error-codes.ts'
 import { asSnapshotterError, grpcStatusOf, SnapshotterError } from '../base/errors.ts'
 import { LAZY_PREPARE_DEADLINE_MS, LAZY_RESTORE_CONCURRENCY, LAZY_RESTORE_DEADLINE_MS } from '../base/limits.ts'
@@ -259,13 +260,4 @@ function isViolation (error: SnapshotterError): boolean {
 function internalName (chainId: string, parent: string): string {
   if (parent === '') return chainId
   return `${chainId} on ${createHash('sha256').update(parent).digest('hex').slice(0, 32)}`
-}
-
-async function abortable<Result> (work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  signal.throwIfAborted()
-  return await new Promise<Result>((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason as Error)
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

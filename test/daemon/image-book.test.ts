@@ -78,6 +78,52 @@ test('a layer is found while it still opens, and a later image is not undone by 
   expect(await book.find('c1')?.opening.opened()).toMatchObject({ key: 'good1' })
 })
 
+/** Layers open when the test says so, or when their signal fires. */
+function slowBook (): { readonly book: ImageBook, readonly open: Map<string, () => void>, readonly stopped: string[] } {
+  const open = new Map<string, () => void>()
+  const stopped: string[] = []
+  const opener = {
+    open: async ({ digest }: { digest: string }, _blocks: object, { signal }: Waits) => await new Promise((resolve, reject) => {
+      open.set(digest, () => { resolve({ key: digest }) })
+      signal?.addEventListener('abort', () => { stopped.push(digest); reject(signal.reason as Error) })
+    })
+  } as unknown as LayerOpener
+  return { book: new ImageBook({ opener, log: silentLog }), open, stopped }
+}
+
+test('a pull that is given up stops its openings, and leaves no chain ID', async () => {
+  const { book, stopped } = slowBook()
+  const { opened, giveUp } = book.add(planOf(layer('one', 'c1'), layer('two', 'c2')), service)
+  giveUp()
+
+  await expect(opened).rejects.toMatchObject({ code: 'CANCELLED' })
+  expect([stopped, book.find('c1'), book.find('c2')]).toEqual([['one', 'two'], null, null])
+})
+
+test('what somebody else waits for goes on without its pull, until he leaves', async () => {
+  const { book, open, stopped } = slowBook()
+  const { layers: [wanted], giveUp } = book.add(planOf(layer('wanted', 'c1'), layer('unwanted', 'c2')), service)
+  const leaving = new AbortController()
+  const [stays, leaves] = [wanted?.opening.opened(), wanted?.opening.opened(leaving.signal)]
+  giveUp()
+  leaving.abort(new Error('I leave'))
+
+  await expect(leaves).rejects.toThrow('I leave')
+  expect(stopped).toEqual(['unwanted'])
+  open.get('wanted')?.()
+  expect(await stays).toMatchObject({ key: 'wanted' })
+})
+
+test('who comes after an opening was given up opens it anew', async () => {
+  const { book, open, stopped } = slowBook()
+  const { layers: [booked], giveUp } = book.add(planOf(layer('one', 'c1')), service)
+  giveUp()
+  const late = booked?.opening.opened()
+  open.get('one')?.()
+
+  expect([await late, stopped]).toEqual([{ key: 'one' }, ['one']])
+})
+
 test('remembers a bounded number of chain IDs, the youngest', async () => {
   const book = bookWith()
   const layers = Array.from({ length: IMAGES_REMEMBERED_MAX + 1 }, (_, at) => planOf(layer(`good${at}`, `c${at}`)))

@@ -18,7 +18,7 @@ const CONFIGURED = [{ type: 'gateway' as const, url: 'http://127.0.0.1:3', timeo
 /** One life of the daemon; `mounted` tells what it mounted last. */
 function daemon (key: Uint8Array, booked: BlockService | null, sources: Sources): { layers: LazyLayers, mounted: LayerToMount[] } {
   const mounted: LayerToMount[] = []
-  const held = (key: string): Opening => new Opening(Promise.resolve(layer(key)), async () => layer(key))
+  const held = (key: string): Opening => Opening.of(layer(key), async () => layer(key))
   const below = { opening: held('below'), below: null }
   const layers = lazyLayers({
     book: { find: () => booked === null ? null : { chainId: CHAIN, blocks: booked, opening: held('top'), below } } as unknown as ImageBook,

@@ -1,9 +1,10 @@
 // A run is recorded, the image published with what it opened in front, and the same run needs nothing else on another node.
 import { afterAll, beforeAll, expect } from '@jest/globals'
+import { spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
-import { command, type Outcome, until } from './command.ts'
+import { COMMAND, command, type Outcome, until } from './command.ts'
 import { GatedGateway } from './gated-gateway.ts'
 import { publish, type Published, Scene, shelf } from './harness.ts'
 import { hashLines, type ProgramImage, programImage, randomFiles } from './program-image.ts'
@@ -99,5 +100,24 @@ run('bad input ends with one line, leaves nothing behind and touches no list', a
   expect(readFileSync(list, 'utf8')).toBe('what was there\n')
   expect(readdirSync(folder).filter((file) => file.includes('profile-'))).toEqual([])
   expect(existsSync(join(folder, 'no'))).toBe(false)
+  expect(await known()).toEqual(before)
+}, 60_000)
+
+run('a command that does not end at Ctrl-C ends at the second, with its container, and no list is written', async () => {
+  const before = await known()
+  const list = join(folder, 'stopped')
+  const child = spawn(COMMAND, ['profile', 'record', '--config', scene.config, '--out', list, name, '--', '/bin/e2e', 'hold', '/etc/upper'])
+  let [stdout, stderr] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
+  const ended = new Promise((resolve) => child.once('close', (code, signal) => { resolve({ code, signal }) }))
+  await until('the command runs', () => stdout.includes('ready'))
+  child.kill('SIGINT')
+  child.kill('SIGTERM')
+
+  expect(await ended).toMatchObject({ code: null, signal: expect.stringMatching(/^SIG(INT|TERM)$/) })
+  expect(stderr.trim().split('\n').at(-1)).toMatch(
+    /^CANCELLED: stopped by SIG\w+; no list was written and the container is removed, run the same command again$/)
+  expect(existsSync(list)).toBe(false)
   expect(await known()).toEqual(before)
 }, 60_000)

@@ -236,3 +236,14 @@ test('a caller\'s deadline ends the wait and says what had been tried', async ()
 test('sources that are not built are refused with a plain word', () => {
   expect(() => service({ sources: [{ type: 'bitswap' }], log: silentLog })).toThrow('sources of type bitswap are not supported')
 })
+
+test('a file that is given up while it opens is not asked for any more', async () => {
+  const gateway = await gatewayOf(blocks, { hang: true })
+  const leaving = new AbortController()
+  const opening = impatient([gateway], 60_000).openFile(root, { signal: leaving.signal }, [{ from: 0, to: 1_000 }])
+  while (gateway.active() === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  leaving.abort(new Error('enough'))
+
+  await expect(opening).rejects.toThrow('enough')
+  while (gateway.active() > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+})
