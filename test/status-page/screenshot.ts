@@ -12,10 +12,10 @@ const PICTURES = [
 
 await preparePrograms()
 const node = new BusyNode()
+const browser = await startBrowser()
 try {
   await node.start()
   await node.suffer()
-  const browser = await startBrowser()
   for (const { file, look } of PICTURES) {
     const page = await openPage(browser, node.url, look)
     const path = resolve(DOCS, file)
@@ -23,7 +23,7 @@ try {
     execFileSync('pngquant', ['--force', '--strip', '--output', path, '256', path])
     process.stdout.write(`docs/${file}\n`)
   }
-  await browser.close()
 } finally {
+  await browser.close()
   await node.end()
 }

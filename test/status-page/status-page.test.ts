@@ -15,7 +15,7 @@ const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
 /** As a name in containerd, and as what a user typed. */
 const HOSTILE = '"\'><img src=x onerror=globalThis.ran=1><script>globalThis.ran=1</script>'
 const node = new BusyNode()
-let browser: Browser
+let browser: Browser | null = null
 let page: Page
 
 beforeAll(async () => {
@@ -25,7 +25,7 @@ beforeAll(async () => {
   page = await openPage(browser, node.url)
 }, PREPARE_MS)
 afterAll(async () => {
-  await browser.close()
+  await browser?.close()
   await node.end()
 }, PREPARE_MS)
 
@@ -124,6 +124,7 @@ run('names and errors from strangers are shown as they are, and run nothing', as
 run.each([
   ['a phone, dark', PHONE, 'dark'], ['a phone, light', PHONE, 'light'], ['a desktop, dark', DESKTOP, 'dark'], ['a desktop, light', DESKTOP, 'light']
 ] as const)('on %s nothing is wider than the page, and screen readers and weak eyes find their way', async (_, size, scheme) => {
+  if (browser === null) throw new Error('no browser')
   const shown = await openPage(browser, node.url, { size, scheme, bypassCSP: true })
   for (const summary of await shown.locator('summary').all()) await summary.click()
   expect(await shown.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')).toBeLessThanOrEqual(0)
