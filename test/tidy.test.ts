@@ -69,8 +69,8 @@ function within (path: string, places: readonly string[]): boolean {
 }
 
 test('the top level holds what the design names', () => {
-  const known = ['.ci', '.gitignore', '.npmrc', 'README.md', 'bench', 'docs', 'monitoring', 'native', 'package-lock.json', 'package.json', 'proto', 'scripts',
-    'src', 'systemd', 'test', 'tsconfig.json']
+  const known = ['.ci', '.gitignore', '.npmrc', 'README.md', 'bench', 'docs', 'monitoring', 'native', 'package-lock.json', 'package.json', 'packaging',
+    'proto', 'scripts', 'src', 'systemd', 'test', 'tsconfig.json']
   const built = ['.git', 'build', 'dist', 'node_modules']
 
   expect(readdirSync(root).filter((name) => !known.includes(name) && !built.includes(name))).toEqual([])

@@ -2,7 +2,7 @@
 // tools make the tree, GNU tar makes the layers; what the second layer deletes becomes whiteouts.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { run } from '../demo/run.ts'
 import { EPOCH, TAR_OPTIONS } from './recipe.ts'
 
@@ -47,9 +47,16 @@ export async function buildDebianTars (folder: string, packages: readonly string
   return { rootfs, tars: ['0.tar', '1.tar', '2.tar'].map((name) => join(folder, name)) }
 }
 
-/** A root of these packages and what Debian cannot be without. */
-export async function debianRoot (rootfs: string, packages: readonly string[]): Promise<void> {
-  await run('mmdebstrap', ['--variant=minbase', '--format=directory', `--include=${packages.join(',')}`, suite(), rootfs, sourcesFile()], PINNED)
+/** A root of these packages and what Debian cannot be without, of this machine's release or of another. */
+export async function debianRoot (rootfs: string, packages: readonly string[], release = suite()): Promise<void> {
+  let sources = sourcesFile()
+  if (release !== suite()) {
+    const text = readFileSync(sources, 'utf8').replaceAll(suite(), release)
+    sources = join(dirname(rootfs), basename(sources))
+    await writeFile(sources, text)
+  }
+  const include = packages.length === 0 ? [] : [`--include=${packages.join(',')}`]
+  await run('mmdebstrap', ['--variant=minbase', '--format=directory', ...include, release, rootfs, sources], PINNED)
 }
 
 /** Only what the named package holds, nothing installed: a tree of a few megabytes. */

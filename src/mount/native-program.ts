@@ -1,12 +1,16 @@
-// Finds the native program, building it at first use, and runs its one-shot jobs in processes of their own: a mount or
-// unmount that blocks in the kernel never blocks this one. Refuses to guess: every failure carries the job's own words.
+// Finds the native program, building it at first use where no package brought it, and runs its one-shot jobs in processes of
+// their own: a mount or unmount that blocks in the kernel never blocks this one. Refuses to guess: every failure carries the
+// job's own words.
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type ErrorCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { NATIVE_BUILD_DEADLINE_MS, NATIVE_JOB_DEADLINE_MS, NATIVE_OUTPUT_BYTES_MAX, NATIVE_SYNC_DEADLINE_MS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { JobServer } from './job-server.ts'
 
+/** There in what scripts/package makes, and nowhere else. */
+const PACKAGED = fileURLToPath(new URL('../../bin/ipfs-snapshotter-native', import.meta.url))
 const BUILD_SCRIPT = fileURLToPath(new URL('../../scripts/build-native', import.meta.url))
 
 /** Failures that no retry cures: the machine lacks a right, a device or a file system. */
@@ -33,6 +37,7 @@ export class NativeProgram {
 
   /** Builds the program when its sources are newer. @throws ENVIRONMENT with the build script's one sentence. */
   static async locate (log?: Log): Promise<NativeProgram> {
+    if (existsSync(PACKAGED)) return new NativeProgram(PACKAGED)
     const outcome = await runProcess('sh', [BUILD_SCRIPT], NATIVE_BUILD_DEADLINE_MS)
     if (outcome.status !== 0) throw new SnapshotterError('ENVIRONMENT', lastLine(outcome.stderr, 'the native program could not be built'))
     const path = lastLine(outcome.stdout, '')
