@@ -59,7 +59,7 @@ async function describe (tree: Tree, { root, version, when }: Parts): Promise<vo
   tree.write('usr/share/fish/vendor_completions.d/ipfs-snapshotter.fish', fishCompletion(facts))
   tree.copy(join(root, 'systemd/ipfs-snapshotter.service'), UNIT)
   tree.copy(join(root, 'README.md'), `${DOC}/README.md`)
-  tree.copyFolder(join(root, 'docs'), `${DOC}/docs`, () => true)
+  for (const name of ['docs', 'monitoring']) tree.copyFolder(join(root, name), `${DOC}/${name}`, () => true)
   for (const name of LINKED_IN) tree.write(`${DOC}/licences/${name}`, linkedInLicence(name))
   tree.writeZipped(`${DOC}/changelog.gz`, changelog(version, when))
 }

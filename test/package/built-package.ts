@@ -9,7 +9,8 @@ export const CLONE = resolve(import.meta.dirname, '../..')
 const BUILD_MS = 600_000
 /** What a build reads, but for node_modules. */
 const SOURCES = [
-  'README.md', 'build/native', 'docs', 'native', 'package-lock.json', 'package.json', 'packaging', 'proto', 'scripts', 'src', 'systemd', 'tsconfig.json'
+  'README.md', 'build/native', 'docs', 'monitoring', 'native', 'package-lock.json', 'package.json', 'packaging', 'proto', 'scripts', 'src', 'systemd',
+  'tsconfig.json'
 ]
 /** Of this test alone, so that it needs no history; that of the clone is its last commit's. */
 const EPOCH = '1767225600'

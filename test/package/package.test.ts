@@ -110,7 +110,7 @@ suite('the package', () => {
       expect([...section.matchAll(/^\.B ((-\w, )?--[\w-]+)/gm)].map(([, flags]) => flags)).toEqual(named)
       expect(complete(...words, '-').sort()).toEqual(named.flatMap((flags) => flags.split(', ')).sort())
     }
-    expect(complete('p').sort()).toEqual(['profile', 'publish', 'pull'])
+    expect(complete('pu').sort()).toEqual(['publish', 'pull'])
     expect(complete('profile', '')).toEqual(['record'])
     expect(complete('serve', '--log-level', 'd')).toEqual(['debug'])
   })
