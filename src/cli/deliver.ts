@@ -2,7 +2,7 @@
 // with addresses and tokens is found before the image is packed; nothing is announced before the last one has said `pinned`.
 import { type Command, InvalidArgumentError } from 'commander'
 import { CID } from 'multiformats/cid'
-import { SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import { PIN_DEADLINE_MS } from '../base/limits.ts'
 import type { Report } from '../base/report.ts'
 import { type Config, loadConfig, type PinningSettings } from '../config/load.ts'
@@ -43,7 +43,7 @@ export function withDelivery (command: Command): Command {
     .option('--config <file>', 'settings (TOML): pinning services, tokens of gateways, where containerd is')
 }
 
-/** @throws CONFIG_INVALID; PIN_REFUSED, PIN_FAILED, PIN_UNREACHABLE when the target of --to takes nothing */
+/** @throws CONFIG_INVALID; PIN_REFUSED, PIN_FAILED, PIN_UNREACHABLE when the target of --to takes nothing, or a service does not know us */
 export async function openDelivery (flags: DeliveryFlags, report: Report, signal: AbortSignal): Promise<Delivery> {
   const { toTokenFile, to, pin } = flags
   const services = pin.length === 0 ? [] : openServices(loadConfig(flags.config), pin, signal)
@@ -52,6 +52,7 @@ export async function openDelivery (flags: DeliveryFlags, report: Report, signal
   const close = async (): Promise<void> => { await kubo?.close() }
   try {
     if (kubo !== null) await checkTarget(kubo, signal)
+    for (const service of services) await service.check()
   } catch (error) {
     await close()
     throw error
@@ -63,8 +64,9 @@ export async function openDelivery (flags: DeliveryFlags, report: Report, signal
     const peers = kubo === null ? null : await peersBy(kubo, report, signal)
     const outcomes = await Promise.allSettled(services.map(async (service) =>
       await pinRoots(service, { roots, peers, deadlineMs: flags.pinTimeout, report, signal })))
-    const failed = outcomes.find(({ status }) => status === 'rejected')
-    if (failed !== undefined) throw (failed as PromiseRejectedResult).reason as Error
+    const [failure, ...others] = outcomes.flatMap((outcome) => outcome.status === 'rejected' ? [asSnapshotterError(outcome.reason)] : [])
+    signal.throwIfAborted()
+    if (failure !== undefined) throw new SnapshotterError(failure.code, [failure.message, ...others.map(({ line }) => line)].join('; '), {}, { cause: failure })
     return outcomes.flatMap((outcome) => outcome.status === 'fulfilled' ? outcome.value : [])
   }
   return { deliver, close }

@@ -9,6 +9,9 @@ import type { Endpoint } from './endpoint.ts'
 
 export const PIN_STATUSES = ['queued', 'pinning', 'pinned', 'failed'] as const
 
+/** Of no bytes. */
+const EMPTY_BLOCK = 'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku'
+
 /** As the client calls them. */
 const STATUS_NAMES = { queued: 'Queued', pinning: 'Pinning', pinned: 'Pinned', failed: 'Failed' } as const
 
@@ -62,6 +65,11 @@ export class PinningService {
       headers: { ...endpoint.headers },
       fetchApi: async (url: string | URL | Request, init?: RequestInit) => await this.#fetch(url, init)
     }))
+  }
+
+  /** Whether it is there and takes the token, asked with one question about a CID that everybody has. @throws as `list` */
+  async check (): Promise<void> {
+    await this.list({ cids: [EMPTY_BLOCK], statuses: ['pinned'] })
   }
 
   /** Newest first. @throws PIN_REFUSED, PIN_FAILED, PIN_UNREACHABLE, LIMIT_EXCEEDED; so do the others */

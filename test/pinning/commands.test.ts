@@ -28,7 +28,7 @@ interface Place {
   readonly folder: string
   /** TMPDIR of the commands; what they leave is in it. */
   readonly temporary: string
-  /** With the services alpha, which is the mock, and gone, where nobody is. */
+  /** With the services alpha and beta, which are the mock, and gone, where nobody is. */
   readonly config: string
   readonly run: (args: readonly string[], watch?: (text: string, kill: () => void) => void) => Promise<Outcome>
 }
@@ -42,7 +42,7 @@ async function inPlace (work: (place: Place) => Promise<void>, token = TOKEN, mo
     await chmod(tokenFile, mode)
     const config = join(folder, 'config.toml')
     const service = (name: string, url: string): string => `[[pinning]]\nname = "${name}"\nendpoint = "${url}"\ntoken_file = "${tokenFile}"\n`
-    await writeFile(config, service('alpha', mock.url) + service('gone', 'http://127.0.0.1:65533'))
+    await writeFile(config, service('alpha', mock.url) + service('beta', mock.url) + service('gone', 'http://127.0.0.1:65533'))
     await work({ folder, temporary, config, run: async (args, watch) => await run(args, temporary, watch) })
     expect(await namesIn(temporary)).toEqual([])
   })
@@ -130,14 +130,21 @@ test('--pin waits until the service has both roots; it and the Kubo hear of each
   }
 }))
 
-test('one service that fails keeps the reference back, whatever the others say', async () => inPlace(async ({ config, run }) => {
-  const target = await startTarget()
+test('services that fail keep the reference back, and each has its word', async () => inPlace(async ({ folder, config, run }) => {
+  mock.knobs.answer = (method) => method === 'POST' ? { status: 409, body: '{"error":{"reason":"INSUFFICIENT_FUNDS"}}' } : null
   try {
-    const outcome = await run(['publish', IMAGE, '--to', target.url, '--pin', 'alpha', '--pin', 'gone', '--config', config])
-    expect(outcome).toEqual(failure(/PIN_UNREACHABLE: pinning service gone at http:\/\/127\.0\.0\.1:65533: ECONNREFUSED\n$/))
+    const outcome = await run(['publish', IMAGE, '--car', join(folder, 'x.car'), '--pin', 'alpha', '--pin', 'beta', '--config', config])
+    const said = (name: string): string => `pinning service ${name} wants more funds or room for this (409 "INSUFFICIENT_FUNDS"); nothing is pinned there`
+    expect([outcome.code, outcome.stdout, lastLine(outcome)]).toEqual([1, '', `PIN_REFUSED: ${said('alpha')}; PIN_REFUSED: ${said('beta')}`])
   } finally {
-    await target.close()
+    mock.knobs.answer = null
   }
+}))
+
+test('a service that is not there is one line before anything is packed', async () => inPlace(async ({ folder, config, run }) => {
+  expect(await run(['publish', IMAGE, '--car', join(folder, 'x.car'), '--pin', 'alpha', '--pin', 'gone', '--config', config]))
+    .toEqual(failure(/^PIN_UNREACHABLE: pinning service gone at http:\/\/127\.0\.0\.1:65533: ECONNREFUSED\n$/))
+  expect(await namesIn(folder)).not.toContain('x.car')
 }))
 
 test('a token file that others may read is refused before anything is packed', async () => inPlace(async ({ folder, config, run }) => {
@@ -147,14 +154,14 @@ test('a token file that others may read is refused before anything is packed', a
   expect(await namesIn(folder)).not.toContain('x.car')
 }, TOKEN, 0o644))
 
-test('a wrong token is one line, at the RPC before anything is packed and at the service', async () => inPlace(async ({ folder, config, run }) => {
+test('a wrong token is one line before anything is packed, at the RPC and at the service', async () => inPlace(async ({ folder, config, run }) => {
   const target = await startTarget({ secret: ['authorization', 'Bearer other'] })
   try {
     expect(await run(['publish', IMAGE, '--to', target.url, '--to-token-file', join(folder, 'token')]))
       .toEqual(failure(/^PIN_REFUSED: http:\S+: dag\/import is refused \(403 "403 - Forbidden"\); is the token right\?\n$/))
-    const pinning = await run(['publish', IMAGE, '--car', join(folder, 'x.car'), '--pin', 'alpha', '--config', config])
-    expect([pinning.code, pinning.stdout, lastLine(pinning)])
-      .toEqual([1, '', 'PIN_REFUSED: pinning service alpha refuses the token (401 "access token is invalid"); is its token_file right?'])
+    expect(await run(['publish', IMAGE, '--car', join(folder, 'x.car'), '--pin', 'alpha', '--config', config]))
+      .toEqual(failure(/^PIN_REFUSED: pinning service alpha refuses the token \(401 "access token is invalid"\); is its token_file right\?\n$/))
+    expect(await namesIn(folder)).not.toContain('x.car')
   } finally {
     await target.close()
   }
@@ -207,6 +214,6 @@ test.each([
 }))
 
 test('a service that the configuration does not name is one line', async () => inPlace(async ({ config, run }) => {
-  expect(await run(['pin', 'ls', '--service', 'beta', '--config', config]))
-    .toEqual(failure(/^CONFIG_INVALID: no pinning service is called "beta"; it has alpha, gone \(\[\[pinning\]\]\)\n$/))
+  expect(await run(['pin', 'ls', '--service', 'delta', '--config', config]))
+    .toEqual(failure(/^CONFIG_INVALID: no pinning service is called "delta"; it has alpha, beta, gone \(\[\[pinning\]\]\)\n$/))
 }))
