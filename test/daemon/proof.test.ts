@@ -79,6 +79,7 @@ test('a layer that is what it says is proven once, also for the next life', asyn
   expect(await first.proofs.judge(opened)).toBe(false)
   await first.proofs.prove(opened, blocks)
   expect(await first.proofs.judge(opened)).toBe(true)
+  await opened.saved
 
   const next = await node('true')
   const asked = blocks.asked.length
