@@ -45,7 +45,7 @@ beforeAll(async () => {
   mock = await startPinningMock(TOKEN)
   mock.knobs.step = fetchAndPin
   relay = await Relay.over(new URL(gatewayOf(service)).host)
-  node = await Scene.start({ sources: [relay.url], timeout: '1s' })
+  node = await Scene.start({ sources: [relay.url], timeout: '3s' }) // the good pull needs an answer in that time, also on a busy machine
   scenes.push(node)
   broken = await GatedGateway.start(servedFrom(memory))
   const token = join(folder, 'token')
@@ -147,7 +147,7 @@ run('a CID of something that is no image', async () => {
 run('a gateway that falls silent', async () => {
   relay.silence()
   expect(await refusal(`ipfs://${UNPINNED}`))
-    .toMatch(line('GATEWAY_TIMEOUT', relay.url, 'no answer for 1000 ms', 'raise the timeout, add a source, or it is not pinned'))
+    .toMatch(line('GATEWAY_TIMEOUT', relay.url, 'no answer for 3000 ms', 'raise the timeout, add a source, or it is not pinned'))
 }, 60_000)
 
 function line (code: string, url: string, said: string, hint: string): RegExp {
