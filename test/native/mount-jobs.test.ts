@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { NativeProgram } from '../../src/mount/native-program.ts'
 import { nativeUnderTest } from '../suites/data-plane-fixture.ts'
+import { PREPARE_MS } from '../suites/erofs-mounts.ts'
 
 const why = whyNot()
 if (why !== null) process.stderr.write(`mount job tests skipped: ${why}\n`)
@@ -26,7 +27,7 @@ suite('the mount jobs', () => {
     return join(root, 'image')
   }
 
-  beforeEach(async () => { native = await nativeUnderTest(); root = mkdtempSync(join(tmpdir(), 'jobs-')) })
+  beforeEach(async () => { native = await nativeUnderTest(); root = mkdtempSync(join(tmpdir(), 'jobs-')) }, PREPARE_MS) // it may build it
   afterEach(async () => { await native.run(['umount-tree', root]); rmSync(root, { recursive: true }) })
 
   test('the server of jobs does many at once, says what failed, and comes back after it was killed', async () => {
@@ -47,7 +48,7 @@ suite('the mount jobs', () => {
     for (const [at, outcome] of outcomes.entries()) if (outcome.status === 'rejected') await native.job(['umount', targets[at] ?? '']).catch(() => {})
     expect(mountsBelow()).toEqual([])
     expect(ours()).toHaveLength(1)
-  })
+  }, PREPARE_MS) // sixty jobs of the kernel, each of which all mount namespaces of the other suites take part in
 
   test('an EROFS image from a file on ramfs, with its readahead', async () => {
     const image = makeImage()
