@@ -6,6 +6,7 @@ import { createWriteStream, mkdirSync, readFileSync, rmSync, symlinkSync, writeF
 import { dirname, join, resolve } from 'node:path'
 import { debianRoot } from '../../bench/images/debian-image.ts'
 import { execute, type Outcome, until } from '../e2e/command.ts'
+import { insideChroot } from './chroot.ts'
 import { wipe } from './mounts.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
@@ -22,8 +23,7 @@ export function whyNoSystemd (): string | null {
       return `${program} is not on PATH`
     }
   }
-  // Our root is a filesystem's root, unless this is a chroot (proc(5), mountinfo).
-  if (!/^\d+ \d+ \S+ \/ \/ /m.test(readFileSync('/proc/self/mountinfo', 'utf8'))) return 'systemd-nspawn boots nothing from within a chroot'
+  if (insideChroot) return 'systemd-nspawn boots nothing from within a chroot'
   return readFileSync('/proc/mounts', 'utf8').includes(' cgroup2 ') ? null : 'no cgroup2 filesystem is mounted here'
 }
 
