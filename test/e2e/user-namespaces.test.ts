@@ -1,8 +1,9 @@
 // Containers in a user namespace, on an image that only its owner may read, so that nothing works before ids are shifted: by
 // our mounts where the plugin says that it can, in a copy that the client makes where not, and never not at all.
-import { afterAll, afterEach, beforeAll, expect } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
 import { chmodSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { insideChroot } from '../suites/chroot.ts'
 import { containerdVersions } from '../suites/containerd.ts'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { GatedGateway } from './gated-gateway.ts'
@@ -13,6 +14,8 @@ import { run } from './run.ts'
 const HOST_ROOT = 200_000
 const SHIFTED = ['--uidmap', `0:${HOST_ROOT}:65536`, '--gidmap', `0:${HOST_ROOT}:65536`]
 const folder = shelf()
+if (insideChroot) process.stderr.write('user-namespaces: skipped: the kernel makes none for who lives in a chroot\n')
+const shifted = insideChroot ? test.skip : run
 const versions = containerdVersions()
 let image: ProgramImage
 let published: Published
@@ -56,7 +59,7 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
   const paths = ['/etc/upper', '/data/0']
 
   if (isModern) {
-    run(`are lazy with the capability remap-ids (containerd ${binaries.version})`, async () => {
+    shifted(`are lazy with the capability remap-ids (containerd ${binaries.version})`, async () => {
       const name = await pulledOn(binaries, ['remap-ids'])
       await expectFiles([...SHIFTED, '--remap-labels'], name, ...paths)
       expect(gateway.deliveries(leaves)).toBeLessThan(leaves.length / 2)
@@ -66,7 +69,7 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
       await scene.noLayerMounts()
     }, PREPARE_MS)
   } else {
-    run(`are refused where labels ask for what containerd ${binaries.version} cannot mount`, async () => {
+    shifted(`are refused where labels ask for what containerd ${binaries.version} cannot mount`, async () => {
       const name = await pulledOn(binaries, ['remap-ids'])
       const { code, stderr } = await scene.tryRunWith({ flags: [...SHIFTED, '--remap-labels'] }, name, '/bin/e2e', 'sha', ...paths)
       expect(code).not.toBe(0)
@@ -75,7 +78,7 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
     }, PREPARE_MS)
   }
 
-  run(`run on the copy that the client makes without it (containerd ${binaries.version})`, async () => {
+  shifted(`run on the copy that the client makes without it (containerd ${binaries.version})`, async () => {
     const name = await pulledOn(binaries, [])
     const labels = binaries.version.startsWith('1.6') ? [] : ['--remap-labels']
     await expectFiles([...SHIFTED, ...labels], name, ...paths)
@@ -84,7 +87,7 @@ for (const binaries of versions.length > 0 ? versions : [{ version: 'none', dire
 
 const [newest] = versions.filter(({ version }) => Number(version.split('.')[0]) >= 2)
 if (newest !== undefined) {
-  run('are refused on layers of the driver fuse, and in one line', async () => {
+  shifted('are refused on layers of the driver fuse, and in one line', async () => {
     const name = await pulledOn(newest, ['remap-ids'], { driver: 'fuse' })
     const { code, stderr } = await scene.tryRunWith({ flags: [...SHIFTED, '--remap-labels'] }, name, '/bin/e2e', 'sha', '/etc/upper')
     expect(code).not.toBe(0)
