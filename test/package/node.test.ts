@@ -66,7 +66,9 @@ suite('the package on a node', () => {
     mkdirSync(join(folder, 'out'))
     execFileSync('mkfifo', [join(folder, 'out/commands')])
     const machine = await SystemdMachine.boot(join(folder, 'machine'), folder, {
-      'etc/ipfs-snapshotter/config.toml': `[trust]\nprove_after = "1h"\n[fetch]\nbackground = "off"\n[[source]]\ntype = "car"\npath = "${join(folder, 'reader.car')}"\n`
+      'etc/ipfs-snapshotter/config.toml': [
+        '[trust]', 'prove_after = "1h"', '[fetch]', 'background = "off"', '[[source]]', 'type = "car"', `path = "${join(folder, 'reader.car')}"`, ''
+      ].join('\n')
     })
     try {
       await machine.must('rm', '/usr/bin/ipfs-snapshotter') // the clone's
