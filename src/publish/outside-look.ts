@@ -2,7 +2,7 @@
 // What is not there yet is asked for again, ever more rarely, until a deadline, since pins take time; what waiting does not
 // mend ends the look.
 import { type Clock, sleep as realSleep, systemClock } from '../base/clock.ts'
-import { asSnapshotterError, hasCode, SnapshotterError } from '../base/errors.ts'
+import { asSnapshotterError, hasCode, messageOf, SnapshotterError } from '../base/errors.ts'
 import { FETCH_CONCURRENCY, OUTSIDE_FAILURES_MAX, OUTSIDE_PAUSE_MS_FIRST, OUTSIDE_PAUSE_MS_MAX } from '../base/limits.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
 import type { Piece } from './outside-pieces.ts'
@@ -134,11 +134,19 @@ class Look {
     }
   }
 
-  /** As a reader would: a leaf by itself, and through its file where that is not known. */
+  /** As a reader would, through the file; by itself when it was only asked for together with a block that the gateway lied about. */
   async #fetch ({ cid, part }: Piece): Promise<void> {
     const waits = { signal: this.#signal }
-    if (part === null) await this.#blocks.get(cid, waits)
-    else await (await this.#blocks.openFile(part.file, waits)).read(part.from, part.to - part.from, waits)
+    if (part === null) {
+      await this.#blocks.get(cid, waits)
+      return
+    }
+    try {
+      await (await this.#blocks.openFile(part.file, waits)).read(part.from, part.to - part.from, waits)
+    } catch (error) {
+      if (!hasCode(error, 'BLOCK_HASH_MISMATCH') || messageOf(error).includes(`block ${cid.toString()} from `)) throw error
+      await this.#blocks.get(cid, waits)
+    }
   }
 
   async #wait (ms: number): Promise<void> {
