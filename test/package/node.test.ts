@@ -1,5 +1,5 @@
-// The package over a node's life, which takes minutes: on the next Debian, and through an upgrade under a real systemd.
-// `npm run test:package` runs it.
+// The package over a node's life, which takes minutes: on the next Debian, through an upgrade under a real systemd, and on Debian's
+// own kernel in QEMU. `npm run test:package` runs it.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
@@ -11,17 +11,22 @@ import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { SystemdMachine, whyNoSystemd } from '../suites/systemd-machine.ts'
 import { buildPackage, type BuiltPackage, whyNoPackage } from './built-package.ts'
 import { FreshRoot, whyNoFreshRoot } from './fresh-root.ts'
+import { bootGuest, whyNoGuest } from './guest.ts'
 import { FILE, GATEWAY, provide, PUBLISH, RUN } from './node-life.ts'
 
 const UNIT = 'ipfs-snapshotter.service'
 const NEXT = '99.0.0'
+const GUEST_MS = 1_800_000
 const asked = process.env['IPFS_SNAPSHOTTER_TEST_PACKAGE'] === '1' ? null : 'npm run test:package runs it'
 const why = asked ?? whyNoPackage() ?? whyNoFreshRoot()
 if (why !== null) process.stderr.write(`package/node: skipped, ${why}\n`)
 const suite = why === null ? describe : describe.skip
-const whyNotBooted = why ?? whyNoSystemd()
-if (why === null && whyNotBooted !== null) process.stderr.write(`package/node: the upgrade skipped, ${whyNotBooted}\n`)
-const underSystemd = whyNotBooted === null ? test : test.skip
+const whyNot = { upgrade: why ?? whyNoSystemd(), guest: why ?? whyNoGuest() }
+for (const [what, reason] of Object.entries(whyNot)) {
+  if (why === null && reason !== null) process.stderr.write(`package/node: the ${what} skipped, ${reason}\n`)
+}
+const underSystemd = whyNot.upgrade === null ? test : test.skip
+const inGuest = whyNot.guest === null ? test : test.skip
 
 suite('the package on a node', () => {
   const folder = shelf()
@@ -114,4 +119,28 @@ suite('the package on a node', () => {
       await machine.end()
     }
   }, 2 * PREPARE_MS)
+
+  inGuest("Debian's own kernel boots it, systemctl stops and starts it, and a pull and a container work", async () => {
+    const started = Date.now()
+    const said = await bootGuest(join(folder, 'guest'), share, `
+      echo "kernel $(uname -r)"
+      echo "at boot $(systemctl is-active ${UNIT})"
+      ${PUBLISH} ${GATEWAY}
+      systemctl stop ${UNIT}
+      echo "stopped $(systemctl is-active ${UNIT})"
+      systemctl start ${UNIT}
+      echo "started $(systemctl is-active ${UNIT})"
+      ipfs-snapshotter setup containerd --write >/dev/null
+      systemctl restart containerd
+      ipfs-snapshotter doctor
+      ${RUN}
+      echo "failed units $(systemctl list-units --failed --no-legend --plain | wc -l)"`)
+    const lines = said.split(/\r?\n/)
+    expect(lines.filter((line) => /^(at boot|stopped|started|ran|failed units) /.test(line))).toEqual([
+      'at boot active', 'stopped inactive', 'started active', `ran ${image.hashes.get(FILE) ?? ''} ${FILE}`, 'failed units 0'
+    ])
+    expect(said).toMatch(/^ok +daemon: answers, driver erofs/m)
+    const seconds = Math.round((Date.now() - started) / 1000)
+    process.stderr.write(`package/node: a guest with ${lines.find((line) => line.startsWith('kernel ')) ?? ''} in ${seconds} s\n`)
+  }, GUEST_MS)
 })
