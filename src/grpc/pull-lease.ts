@@ -18,23 +18,27 @@ export async function withLease<Result> (
   client: ContainerdClient, reference: string, log: Log, work: (lease: string) => Promise<Result>, labels: StringMap = {}
 ): Promise<Result> {
   const id = `ipfs-snapshotter-${randomUUID()}`
-  await client.createLease(id, {
-    [LABEL_EXPIRE]: new Date(systemClock.now() + LEASE_LIFETIME_MS).toISOString().replace(/\.\d+Z$/, 'Z'),
-    [LABEL_OWNER]: ownerName(),
-    [LABEL_REFERENCE]: reference.slice(0, 1024),
-    ...labels
-  })
+  // Made and deleted whoever gives up meanwhile: of a call that was broken off nobody knows whether containerd made the lease.
+  const steady = client.withoutSignal()
   let done = false
   try {
-    const result = await work(id)
-    done = true
-    return result
-  } finally {
-    const cleaner = client.withoutSignal()
-    await cleaner.deleteLease(id, !done).catch((error: unknown) => {
-      log.warn({ lease: id, error: asSnapshotterError(error).line }, 'lease of a pull not deleted, it will expire')
+    await steady.createLease(id, {
+      [LABEL_EXPIRE]: new Date(systemClock.now() + LEASE_LIFETIME_MS).toISOString().replace(/\.\d+Z$/, 'Z'),
+      [LABEL_OWNER]: ownerName(),
+      [LABEL_REFERENCE]: reference.slice(0, 1024),
+      ...labels
     })
-    cleaner.close()
+    try {
+      const result = await work(id)
+      done = true
+      return result
+    } finally {
+      await steady.deleteLease(id, !done).catch((error: unknown) => {
+        log.warn({ lease: id, error: asSnapshotterError(error).line }, 'lease of a pull not deleted, it will expire')
+      })
+    }
+  } finally {
+    steady.close()
   }
 }
 

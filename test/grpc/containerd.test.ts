@@ -12,6 +12,7 @@ import { SnapshotterError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { ContainerdClient } from '../../src/grpc/containerd-client.ts'
 import { writeBlob } from '../../src/grpc/content-writer.ts'
+import { withLease } from '../../src/grpc/pull-lease.ts'
 import { pullImage, type PulledImage, type PullImageInit } from '../../src/grpc/pull-image.ts'
 import { type GrpcServer, serveContainerd } from '../../src/grpc/server.ts'
 import { Snapshotters } from '../../src/snapshots/snapshotters.ts'
@@ -229,6 +230,22 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
     expect(layers.requests).toHaveLength(2)
     await registry.stop()
   })
+
+  run('leaves no lease, whenever the pull is given up', async () => {
+    for (let at = 0; at < 60; at++) {
+      const stop = new AbortController()
+      const client = new ContainerdClient({ address: containerd.address, namespace: 'default', signal: stop.signal })
+      await client.leases() // connected: what is stopped is the call
+      const leased = withLease(client, `given-up-${at}`, silentLog, async () => { stop.signal.throwIfAborted() })
+      setTimeout(() => { stop.abort() }, at / 10)
+      await leased.catch(() => {})
+      client.close()
+    }
+
+    const client = new ContainerdClient({ address: containerd.address, namespace: 'default' })
+    expect(await client.leases()).toEqual([])
+    client.close()
+  }, 60_000)
 
   run('drops the lease of a pull that died and keeps that of a living one', async () => {
     const client = new ContainerdClient({ address: containerd.address, namespace: 'default' })
