@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, readFileSync, readlinkSync } from 'node:fs'
+import { mkdtempSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -65,8 +65,13 @@ describe.each(versions.length > 0 ? versions : [{ version: 'none', directory: ''
     await pullImage({
       plan: image.plan, address: containerd.address, namespace: 'default', name: NAME, snapshotter: PLUGIN, snapshotterAddress: server.address, ...init
     })
-  const runContainer = async (namespace: string, name: string, id: string, ...command: string[]): Promise<string> =>
-    await containerd.ctr('-n', namespace, 'run', '--rm', '--snapshotter', PLUGIN, name, unique(id), ...command)
+  const runContainer = async (namespace: string, name: string, id: string, ...command: string[]): Promise<string> => {
+    const out = mkdtempSync(join(folder, 'out-'))
+    writeFileSync(join(out, 'said'), '')
+    const mount = `type=bind,src=${out},dst=/out,options=rbind:rw`
+    await containerd.ctr('-n', namespace, 'run', '--rm', '--mount', mount, '--snapshotter', PLUGIN, name, unique(id), ...command)
+    return readFileSync(join(out, 'said'), 'utf8')
+  }
   const countOf = async (...args: string[]): Promise<number> =>
     (await containerd.ctr(...args)).trim().split('\n').filter((line) => line !== '').length
   /** Everything that could be left in a namespace: images, blobs, leases, snapshots. */
