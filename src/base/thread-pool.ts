@@ -2,6 +2,7 @@
 // task throws arrives with its code and message. A thread that dies (out of memory, a bug) fails the one task it was at and
 // the next task gets a new one. An abort ends the waiting at once; a task that runs is bounded by its own limits and ends alone.
 import { type ResourceLimits, Worker } from 'node:worker_threads'
+import { abortable } from './abortable.ts'
 import { ERROR_CODES, messageOf, SnapshotterError, systemCode } from './errors.ts'
 import { type Priority, Semaphore } from './semaphore.ts'
 
@@ -45,7 +46,7 @@ export class ThreadPool {
       if ('result' in answer) return answer.result as Result
       throw errorOf(answer.error)
     }, { priority, signal })
-    return signal === undefined ? await result : await orAbort(result, signal)
+    return await abortable(result, signal)
   }
 
   /** Ends a thread that idles with a heap of more than `heapBytes`, and says whether it did: the next task gets a new one. */
@@ -116,15 +117,4 @@ export function died ({ what }: Pick<ThreadTask, 'what'>, cause: unknown): Snaps
 /** What a task threw. */
 export function errorOf ({ code, message }: { readonly code: string | null, readonly message: string }): SnapshotterError {
   return new SnapshotterError(ERROR_CODES.find((known) => known === code) ?? 'INTERNAL', message)
-}
-
-async function orAbort<Result> (result: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => { reject(signal.reason as Error) }
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([result, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }

@@ -23,6 +23,11 @@ function answerTo (work: (message: unknown) => TaskResult, message: unknown): Th
   try {
     return work(message)
   } catch (error) {
-    return { error: { code: isSnapshotterError(error) ? error.code : null, message: messageOf(error) }, transfer: [] }
+    return { ...failureAnswer(error), transfer: [] }
   }
+}
+
+/** What crosses to the other thread of what a task threw; `errorOf` in thread-pool.ts reads it. */
+export function failureAnswer (error: unknown): ThreadAnswer {
+  return { error: { code: isSnapshotterError(error) ? error.code : null, message: messageOf(error) } }
 }

@@ -1,7 +1,7 @@
 // Entry of the thread that proves one layer: asks for the blob piece by piece, answers with the proof or why there is none.
 import { parentPort, workerData } from 'node:worker_threads'
-import { isSnapshotterError, messageOf } from '../base/errors.ts'
 import type { ThreadAnswer } from '../base/thread-pool.ts'
+import { failureAnswer } from '../base/thread-tasks.ts'
 import { type Digest, parseDigest } from '../verify/digest.ts'
 import { decodeIndex } from './index-codec.ts'
 import { type LayerToProve, proveLayer } from './prove.ts'
@@ -38,7 +38,7 @@ async function prove (port: NonNullable<typeof parentPort>, { record, tocDigest,
     const toc = { index: decodeIndex(record), digest: parseDigest(tocDigest) }
     return { result: await proveLayer({ ...claims, stream: pieces(port), toc }) }
   } catch (error) {
-    return { error: { code: isSnapshotterError(error) ? error.code : null, message: messageOf(error) } }
+    return failureAnswer(error)
   }
 }
 
