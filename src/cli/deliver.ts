@@ -1,13 +1,12 @@
 // What `publish` does with a CAR beside leaving it on the disk: into the RPC of a Kubo, and pinned at services. All that can be wrong
 // with addresses and tokens is found before the image is packed; nothing is announced before the last one has said `pinned`.
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { CID } from 'multiformats/cid'
 import { asSnapshotterError, SnapshotterError } from '../base/errors.ts'
 import { PIN_DEADLINE_MS } from '../base/limits.ts'
 import type { Report } from '../base/report.ts'
 import { type Config, loadConfig, type PinningSettings } from '../config/load.ts'
 import { readTokenFile } from '../config/token-file.ts'
-import { parseDuration } from '../config/units.ts'
 import { endpoint, rpcEndpoint } from '../pinning/endpoint.ts'
 import { KuboClient } from '../pinning/kubo-client.ts'
 import { peersBy } from '../pinning/peers.ts'
@@ -15,6 +14,7 @@ import { pinRoots, type PinnedRoot } from '../pinning/pin-roots.ts'
 import { checkTarget, pushCar } from '../pinning/push.ts'
 import { PinningService } from '../pinning/service.ts'
 import type { Published } from '../publish/publish.ts'
+import { duration, repeated } from './flag-values.ts'
 
 export interface DeliveryFlags {
   readonly to?: string
@@ -36,10 +36,10 @@ export function withDelivery (command: Command): Command {
   return command
     .option('--to <url>', 'import the CAR into the RPC of a Kubo, or of this daemon, and pin its roots there: http://127.0.0.1:5001')
     .option('--to-token-file <file>', 'token of that RPC: TOKEN, "Bearer TOKEN", "Basic USER:PASSWORD" or "Name: value"')
-    .option('--pin <name>', 'pin at this service of the configuration ([[pinning]]) and wait until it is (repeats)',
-      (name, all: string[]) => [...all, name], [])
+    .option('--pin <name>', 'pin at this service of the configuration ([[pinning]]) and wait until it is (repeats)', repeated, [])
     .option('--pin-name <text>', 'what the services call the pin (default: the name of the source)')
-    .option('--pin-timeout <duration>', 'for services to fetch and pin the image, like 30m', duration, PIN_DEADLINE_MS)
+    .option('--pin-timeout <duration>', 'for services to fetch and pin the image, like 30m',
+      duration('A duration like 90s, 30m or 2h is needed.'), PIN_DEADLINE_MS)
     .option('--config <file>', 'settings (TOML): pinning services, tokens of gateways, where containerd is')
 }
 
@@ -87,12 +87,4 @@ export function openServices ({ pinning }: Config, names: readonly string[], sig
 
 function opened ({ name, endpoint: url, tokenFile }: PinningSettings, signal?: AbortSignal): PinningService {
   return new PinningService(name, endpoint(`the endpoint of pinning service ${name},`, url, readTokenFile(tokenFile)), signal)
-}
-
-function duration (text: string): number {
-  try {
-    return parseDuration(text)
-  } catch {
-    throw new InvalidArgumentError('A duration like 90s, 30m or 2h is needed.')
-  }
 }

@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { loadConfig, overrideSources } from '../config/load.ts'
 import type { ImageOptions } from '../library/options.ts'
 import { interruptible } from './ending.ts'
+import { repeated } from './flag-values.ts'
 import { type ProgressFlags, withProgress } from './progress.ts'
 
 export interface ImageFlags extends ProgressFlags {
@@ -13,8 +14,6 @@ export interface ImageFlags extends ProgressFlags {
   readonly platform?: string | undefined
   readonly json?: true | undefined
 }
-
-const repeated = (value: string, all: string[]): string[] => [...all, value]
 
 export function imageCommand (name: string, description: string): Command {
   return withProgress(new Command(name)

@@ -7,6 +7,7 @@ import { isCid } from '../pinning/answers.ts'
 import { PIN_STATUSES, type PinningService, type PinFilter, type RemotePin } from '../pinning/service.ts'
 import { parseCid } from '../verify/cid.ts'
 import { openServices } from './deliver.ts'
+import { repeated } from './flag-values.ts'
 
 interface PinFlags { readonly service: string[], readonly config?: string, readonly json?: boolean }
 interface ListFlags extends PinFlags { readonly name?: string, readonly cid?: string[], readonly status: Array<RemotePin['status']> }
@@ -26,7 +27,7 @@ export function pinCommand (): Command {
   const command = new Command('pin').description('what the pinning services of the configuration hold ([[pinning]])')
   const of = (name: string, description: string): Command => command.command(name)
     .description(description)
-    .option('--service <name>', 'this service, instead of all (repeats)', (service, all: string[]) => [...all, service], [])
+    .option('--service <name>', 'this service, instead of all (repeats)', repeated, [])
     .option('--config <file>', 'settings (TOML)')
     .option('--json', 'print one JSON object')
     .exitOverride().showHelpAfterError()

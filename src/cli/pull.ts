@@ -6,6 +6,7 @@ import { loadConfig, overrideSources } from '../config/load.ts'
 import type { PullRequest } from '../daemon/pull-request.ts'
 import { callControl } from '../http/control-client.ts'
 import { interruptible } from './ending.ts'
+import { repeated } from './flag-values.ts'
 import { progressFor, type ProgressFlags, withProgress } from './progress.ts'
 
 interface PullOptions extends ProgressFlags {
@@ -29,7 +30,7 @@ export function pullCommand (): Command {
     .option('--name <name>', 'name of the image in containerd, stored as it is: nerdctl finds a bare CID as ipfs://CID, ' +
       'docker.io/library/x:latest as x (default: a spelling of the reference that every client accepts)')
     .option('--snapshotter <name>', 'name of this snapshotter in containerd', 'ipfs')
-    .option('--gateway <url>', 'trustless gateway, instead of the configured sources (repeats)', (url, all: string[]) => [...all, url], [])
+    .option('--gateway <url>', 'trustless gateway, instead of the configured sources (repeats)', repeated, [])
     .option('--platform <platform>', 'os/architecture[/variant] (default: this machine)')
     .option('--json', 'print one JSON object'))
     .action(async (reference: string, options: PullOptions) => {

@@ -8,6 +8,7 @@ import { messageOf, SnapshotterError, systemCode } from '../base/errors.ts'
 import { type ContainerdPatch, type ContainerdVersion, type ContainerdWish, patchContainerdConfig } from '../config/containerd-config.ts'
 import { type Config, loadConfig } from '../config/load.ts'
 import type { Hunk } from '../config/toml-edit.ts'
+import { repeated } from './flag-values.ts'
 import { readOptional, replaceFile } from './setup-files.ts'
 
 interface Flags {
@@ -27,7 +28,6 @@ interface Planned { readonly path: string, readonly before: string | null, reado
 interface Done { readonly path: string, readonly action: 'none' | 'create' | 'change', readonly backup: string | null, readonly hunks: readonly Hunk[] }
 
 const PROBE_MS = 10_000
-const repeated = (value: string, all: readonly string[]): string[] => [...all, value]
 
 export function setupCommand (): Command {
   const containerd = new Command('containerd')

@@ -1,11 +1,10 @@
 // `publish --verify-via GATEWAY`: the published image as others see it. Each gateway is asked for blocks by itself; the
 // result says what each has, and the command fails when an image would not start from one of them.
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { type ErrorCode, SnapshotterError } from '../base/errors.ts'
 import { OUTSIDE_DEADLINE_MS, OUTSIDE_LEAVES } from '../base/limits.ts'
 import { silentLog } from '../base/log.ts'
 import { gatewayAt, loadConfig, type SourceSettings } from '../config/load.ts'
-import { parseDuration } from '../config/units.ts'
 import { createBlockService } from '../ipfs/block-service.ts'
 import type { BlockService } from '../ipfs/blocks.ts'
 import { parseOrigin } from '../ipfs/gateway-origin.ts'
@@ -14,6 +13,7 @@ import { outsidePieces } from '../publish/outside-pieces.ts'
 import type { Published } from '../publish/publish.ts'
 import type { Report } from '../publish/report.ts'
 import { interruptible } from './ending.ts'
+import { duration, repeated } from './flag-values.ts'
 
 export interface ViaFlags {
   readonly verifyVia: readonly string[]
@@ -27,9 +27,10 @@ export interface ViaFlags {
 export function withVia (command: Command): Command {
   return command
     .option('--verify-via <gateway>', 'fetch the published image through this gateway, block by block; repeats. Fails when it would not start from there',
-      (url: string, all: readonly string[]) => [...all, url], [])
+      repeated, [])
     .option('--verify-all', `with --verify-via: every block, not ${OUTSIDE_LEAVES} leaves of each layer`)
-    .option('--verify-timeout <time>', 'with --verify-via: how long what is not there yet is waited for', duration, OUTSIDE_DEADLINE_MS)
+    .option('--verify-timeout <time>', 'with --verify-via: how long what is not there yet is waited for',
+      duration('A time is needed, like 30s or 10m.'), OUTSIDE_DEADLINE_MS)
 }
 
 export type Gateway = Extract<SourceSettings, { readonly type: 'gateway' }>
@@ -83,12 +84,4 @@ export function viaFailure ({ reference }: Published, views: readonly OutsideVie
 export function viaText (views: readonly OutsideView[]): string {
   return views.map(({ gateway, starts, found, blocks, ms }) =>
     `  from      ${gateway}: ${starts ? `starts, ${blocks}` : `does not start, ${found} of ${blocks}`} blocks in ${ms} ms\n`).join('')
-}
-
-function duration (text: string): number {
-  try {
-    return parseDuration(text)
-  } catch {
-    throw new InvalidArgumentError('A time is needed, like 30s or 10m.')
-  }
 }
