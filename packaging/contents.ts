@@ -34,6 +34,7 @@ export async function fill (tree: Tree, parts: Parts): Promise<string[]> {
   tree.copyFolder(join(root, 'proto'), `${LIB}/proto`, () => true)
   tree.write(`${LIB}/package.json`, `${JSON.stringify({ name: 'ipfs-snapshotter', version: parts.version, type: 'module' })}\n`)
   tree.program(join(root, 'packaging/ipfs-snapshotter'), `${LIB}/bin/ipfs-snapshotter`)
+  tree.copy(join(root, 'scripts/node-settings'), `${LIB}/bin/node-settings`)
   tree.program(native, `${LIB}/bin/ipfs-snapshotter-native`)
   tree.link('usr/bin/ipfs-snapshotter', '../lib/ipfs-snapshotter/bin/ipfs-snapshotter')
   const elf = [`${LIB}/bin/ipfs-snapshotter-native`, `${LIB}/bin/node`]
