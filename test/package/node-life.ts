@@ -30,6 +30,15 @@ url = "http://127.0.0.1:8080"
 END
 `
 
+/** Without an init system: containerd and the daemon, until both answer; `doctor` has the last word. */
+export const SERVE = `
+ipfs-snapshotter setup containerd --write >/dev/null
+containerd >/root/containerd.log 2>&1 &
+ipfs-snapshotter serve 2>/root/serve.log &
+until ipfs-snapshotter status >/dev/null 2>&1 && ctr version >/dev/null 2>&1; do sleep 0.1; done
+ipfs-snapshotter doctor
+`
+
 /** Prints "ran" and what the container did. */
 export const RUN = `
 name=$(ipfs-snapshotter pull "$reference" 2>/root/pull.err) || { cat /root/pull.err >&2; exit 1; }

@@ -12,7 +12,7 @@ import { SystemdMachine, whyNoSystemd } from '../suites/systemd-machine.ts'
 import { buildPackage, type BuiltPackage, whyNoPackage } from './built-package.ts'
 import { FreshRoot, whyNoFreshRoot } from './fresh-root.ts'
 import { bootGuest, whyNoGuest } from './guest.ts'
-import { FILE, GATEWAY, provide, PUBLISH, RUN } from './node-life.ts'
+import { FILE, GATEWAY, provide, PUBLISH, RUN, SERVE } from './node-life.ts'
 
 const UNIT = 'ipfs-snapshotter.service'
 const NEXT = '99.0.0'
@@ -48,12 +48,7 @@ suite('the package on a node', () => {
         echo "debian $(cut -d . -f 1 /etc/debian_version)"
         dpkg --install /mnt/package.deb >/dev/null
         ${PUBLISH} ${GATEWAY}
-        ipfs-snapshotter setup containerd --write >/dev/null
-        containerd >/root/containerd.log 2>&1 &
-        ipfs-snapshotter serve 2>/root/serve.log &
-        until ipfs-snapshotter status >/dev/null 2>&1 && ctr version >/dev/null 2>&1; do sleep 0.1; done
-        ipfs-snapshotter doctor
-        ${RUN}
+        ${SERVE} ${RUN}
         dpkg --purge ipfs-snapshotter >/dev/null
         echo "left $(find / -xdev -path /mnt -prune -o -path /var/lib/dpkg -prune -o -path /proc -prune -o -name '*ipfs-snapshotter*' -print)"`)
       expect({ code, stderr, stdout }).toMatchObject({ code: 0, stderr: '' })

@@ -10,7 +10,7 @@ import { shelf } from '../e2e/harness.ts'
 import { PREPARE_MS, preparePrograms } from '../suites/erofs-mounts.ts'
 import { buildPackage, type BuiltPackage, CLONE, copyOfClone, digestOf, whyNoPackage } from './built-package.ts'
 import { FreshRoot, whyNoFreshRoot } from './fresh-root.ts'
-import { FILE, GATEWAY, LISTING, provide, PUBLISH, RUN } from './node-life.ts'
+import { FILE, GATEWAY, LISTING, provide, PUBLISH, RUN, SERVE } from './node-life.ts'
 
 const PACKED_MAX = 120e6
 const LIB = 'usr/lib/ipfs-snapshotter'
@@ -128,12 +128,7 @@ suite('the package', () => {
         dpkg --verify ipfs-snapshotter
         echo "version $(ipfs-snapshotter --version)"
         ${PUBLISH} ${GATEWAY}
-        ipfs-snapshotter setup containerd --write >/dev/null
-        containerd >/root/containerd.log 2>&1 &
-        ipfs-snapshotter serve 2>/root/serve.log &
-        until ipfs-snapshotter status >/dev/null 2>&1 && ctr version >/dev/null 2>&1; do sleep 0.1; done
-        ipfs-snapshotter doctor
-        ${RUN}
+        ${SERVE} ${RUN}
         ipfs-snapshotter verify "$reference" >/dev/null 2>&1
         dpkg --remove ipfs-snapshotter >/dev/null
         echo "mounts $(grep -c /ipfs-snapshotter/ /proc/mounts)" || true
