@@ -17,8 +17,11 @@ const SCRATCH = '/var/tmp' // a disk, also where /tmp is memory
 process.stdout.on('error', () => {}) // whoever read along has gone; what was started must still be taken down
 const say = (text: string): void => { process.stdout.write(`${text}\n`) }
 
-async function runParts (options: Options, context: Omit<BenchContext, 'cleanup'>): Promise<Record<string, PartResult>> {
-  const results: Record<string, PartResult> = {}
+type Results = Record<string, PartResult>
+
+/** Hands over what there is after each part, so that a run that ends early loses only the part it was in. */
+async function runParts (options: Options, context: Omit<BenchContext, 'cleanup'>, keep: (results: Results) => Promise<void>): Promise<Results> {
+  const results: Results = {}
   for (const name of options.parts) {
     const file = join(import.meta.dirname, name, 'part.ts')
     if (!existsSync(file)) { say(`${name}: not there yet`); continue }
@@ -27,6 +30,7 @@ async function runParts (options: Options, context: Omit<BenchContext, 'cleanup'
     running.add(cleanup)
     try {
       results[name] = await part.run({ ...context, cleanup })
+      await keep(results)
     } catch (error) {
       if (!context.signal.aborted) say(`${name} FAILED: ${error instanceof Error ? error.message : String(error)}`)
       process.exitCode = 1
@@ -39,12 +43,15 @@ async function runParts (options: Options, context: Omit<BenchContext, 'cleanup'
   return results
 }
 
-async function writeResults (out: string, stamp: string, facts: object, results: Record<string, PartResult>): Promise<void> {
+async function writeJson (out: string, stamp: string, facts: object, results: Results): Promise<string> {
   await mkdir(out, { recursive: true })
   const data = Object.fromEntries(Object.entries(results).map(([name, result]) => [name, result.data]))
   const file = join(out, `bench-${stamp}.json`)
-  await writeFile(file, `${JSON.stringify({ machine: facts, ...data }, null, 2)}\n`)
-  say(`written: ${file}`)
+  await writeFile(file, `${JSON.stringify({ machine: { ...facts, loadAfter: loadavg() }, ...data }, null, 2)}\n`)
+  return file
+}
+
+async function writeCharts (out: string, stamp: string, results: Results): Promise<void> {
   for (const chart of Object.values(results).flatMap(({ charts }) => charts)) {
     const image = join(out, `${chart.name}-${stamp}.svg`)
     await writeFile(image, renderChart(chart))
@@ -96,13 +103,15 @@ process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
 const load = facts.loadBefore.map((average) => average.toFixed(1)).join(' ')
 say(`${facts.cores} cores (${facts.processor}), kernel ${facts.kernel}, load ${load}, revision ${facts.revision}`)
 say(`seed ${options.seed}, ${options.runs} runs per cell`)
+const measured = { ...facts, seed: options.seed, runs: options.runs }
 try {
   const results = await runParts(options, {
     runs: options.runs, quick: options.quick, seed: options.seed, cache: resolve(options.cache), scratch, images: options.images, links: options.links,
     contenders: options.contenders, trace: options.trace ? join(out, `trace-${stamp}`) : null, signal: stop.signal, say
-  })
+  }, async (soFar) => { await writeJson(out, stamp, measured, soFar) })
   for (const result of Object.values(results)) for (const table of result.tables) say(`\n${renderTable(table)}`)
-  await writeResults(out, stamp, { ...facts, loadAfter: loadavg(), seed: options.seed, runs: options.runs }, results)
+  say(`written: ${await writeJson(out, stamp, measured, results)}`)
+  await writeCharts(out, stamp, results)
 } finally {
   await always.run()
 }
