@@ -78,7 +78,8 @@ export class StoreSource implements BlockSource {
       budget: null,
       retryAt: null,
       health: 'ok',
-      usualMs: null
+      usualMs: null,
+      bytesPerSecond: null
     }
   }
 
