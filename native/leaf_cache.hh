@@ -1,5 +1,5 @@
 // The leaves that were checked last, in private memory. The kernel reads around a page fault page by page: without this
-// each of sixteen READs would hash the same leaf. Concurrent readers of a leaf load it once; memory is bounded.
+// each of eight READs would hash the same leaf. Concurrent readers of a leaf load it once; memory is bounded.
 #pragma once
 
 #include <array>
@@ -39,5 +39,5 @@ class LeafCache {
 
   std::mutex mutex_;
   uint64_t uses_ = 0;
-  std::array<Slot, 32> slots_;  // 2 MiB
+  std::array<Slot, 64> slots_;  // 2 MiB
 };

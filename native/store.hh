@@ -1,6 +1,6 @@
 // The cache of one layer on a disk that nobody trusts: bytes leave it only after a hash in private memory agreed.
 // A read of a whole chunk is held against the record's sha256. The first read of a part does so too and keeps the hash of each
-// 64 KiB leaf in memory, for parts to come; chunks of one leaf need nothing kept. Disk errors are misses on reading, and cost
+// 32 KiB leaf in memory, for parts to come; chunks of one leaf need nothing kept. Disk errors are misses on reading, and cost
 // only memory on writing. A chunk that another store has too is kept by one of them and read through it (store_shares.cc).
 #pragma once
 
