@@ -141,25 +141,35 @@ bool Store::readWhole(const ChunkRecord& record, uint8_t* out) {
 
 bool Store::readLeaves(uint32_t chunk, const ChunkRecord& record, const uint8_t* hashes, uint32_t from, uint32_t length, uint8_t* out) {
   const uint32_t end = from + length;
-  for (uint32_t leaf = from / kLeafBytes; leaf * kLeafBytes < end; leaf++) {
+  const uint32_t firstWhole = (from + kLeafBytes - 1) / kLeafBytes;
+  const uint32_t endWhole = end == record.size ? record.leaves() : end / kLeafBytes;
+  for (uint32_t leaf = from / kLeafBytes; leaf * kLeafBytes < end;) {
     const uint32_t start = leaf * kLeafBytes;
+    if (leaf >= firstWhole && leaf < endWhole) {
+      if (!readWholeLeaves(record, leaf, endWhole, hashes, out + (start - from))) return false;
+      leaf = endWhole;
+      continue;
+    }
     const uint32_t first = std::max(start, from);
     const uint32_t last = std::min(start + leafSize(record, leaf), end);
-    const uint8_t* expected = hashes + leaf * sizeof(Sha256);
-    uint8_t* target = out + (first - from);
-    const auto load = [&](uint8_t* bytes) { return readLeaf(record, leaf, expected, bytes); };
-    const bool whole = last - first == leafSize(record, leaf);
-    const bool good = whole ? load(target) : checkedLeaves.read({id_, chunk, leaf}, first - start, last - first, target, load);
-    if (!good) return false;
+    const auto load = [&](uint8_t* bytes) { return readWholeLeaves(record, leaf, leaf + 1, hashes, bytes); };
+    if (!checkedLeaves.read({id_, chunk, leaf}, first - start, last - first, out + (first - from), load)) return false;
+    leaf++;
   }
   return true;
 }
 
-bool Store::readLeaf(const ChunkRecord& record, uint32_t leaf, const uint8_t* expected, uint8_t* out) {
-  const uint32_t size = leafSize(record, leaf);
-  if (!readFully(data_.get(), out, size, record.dataOffset + static_cast<uint64_t>(leaf) * kLeafBytes)) return false;
-  counters_.leafHashesChecked++;
-  return equals(sha256(out, size), expected);
+// Leaves [first, end), in one read of the disk.
+bool Store::readWholeLeaves(const ChunkRecord& record, uint32_t first, uint32_t end, const uint8_t* hashes, uint8_t* out) {
+  const uint32_t start = first * kLeafBytes;
+  const uint32_t size = std::min(end * kLeafBytes, record.size) - start;
+  if (!readFully(data_.get(), out, size, record.dataOffset + start)) return false;
+  counters_.leafHashesChecked += end - first;
+  for (uint32_t leaf = first; leaf < end; leaf++) {
+    const uint8_t* bytes = out + (leaf * kLeafBytes - start);
+    if (!equals(sha256(bytes, leafSize(record, leaf)), hashes + leaf * sizeof(Sha256))) return false;
+  }
+  return true;
 }
 
 // Leaf by leaf, so that a 16 MiB chunk needs no 16 MiB of memory; hashes and `out` count only if the whole agrees.

@@ -77,7 +77,7 @@ class Store {
   void keepOnce(uint32_t chunk, const uint8_t* bytes);
   bool moveTo(const Place& heir, uint32_t chunk);
   std::vector<uint8_t> hints() const;
-  bool readLeaf(const ChunkRecord& record, uint32_t leaf, const uint8_t* expected, uint8_t* out);
+  bool readWholeLeaves(const ChunkRecord& record, uint32_t first, uint32_t end, const uint8_t* hashes, uint8_t* out);
   bool readChecked(uint32_t chunk, uint32_t from, uint32_t length, uint8_t* out);
   bool readWhole(const ChunkRecord& record, uint8_t* out);
   bool readLeaves(uint32_t chunk, const ChunkRecord& record, const uint8_t* hashes, uint32_t from, uint32_t length, uint8_t* out);
