@@ -6,10 +6,12 @@
 #include "notify.hh"
 #include "opens.hh"
 #include "support.hh"
+#include "unpack.hh"
 #include "worker.hh"
 
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <cstdio>
 #include <fcntl.h>
 #include <map>
@@ -129,6 +131,15 @@ std::string runNotify(int count, char** values) {
   return std::string("{\"notified\":") + (notifyManager(parse(count, values, 1, {}, {}).words[0]) ? "true" : "false") + "}";
 }
 
+// Its standard output carries answers, and no line of JSON.
+std::string runUnpack(int count, char** values) {
+  const auto args = parse(count, values, 0, {"--chunk-bytes"}, {"--zlib"});
+  const auto chunkBytes = args.number("--chunk-bytes");
+  if (!chunkBytes || *chunkBytes == 0 || *chunkBytes > kUnpackChunkMax) throw Usage("--chunk-bytes is missing, 0 or too large");
+  unpack({.chunkBytes = *chunkBytes, .zlib = args.has("--zlib")});
+  std::_Exit(0);
+}
+
 std::string stateOf(const Arguments& args) {
   if (!args.has("--state")) throw Usage("--state DIR is missing");
   return args.one("--state");
@@ -155,7 +166,7 @@ const std::map<std::string, Job> kJobs = {
     {"mount-ramfs", runMountRamfs}, {"umount", runUnmount},       {"umount-tree", runUnmountTree},
     {"abort", runAbort},             {"guardian", runGuardian},  {"stop", runStop},
     {"worker", runWorkerJob},        {"record-opens", runRecordOpens}, {"sync", runSync},
-    {"notify", runNotify}};
+    {"notify", runNotify},           {"unpack", runUnpack}};
 
 // What the daemon asks for again and again, and what answers in one short line.
 const std::set<std::string> kServed = {"mount-erofs", "mount-loop", "mount-overlay", "umount"};

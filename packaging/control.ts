@@ -22,7 +22,7 @@ export function control ({ version, description, machine, depends, installedByte
     `Maintainer: ${MAINTAINER}`,
     `Installed-Size: ${Math.ceil(installedBytes / 1024)}`,
     `Depends: ${depends}`,
-    'Recommends: containerd | containerd.io, runc, ca-certificates',
+    'Recommends: containerd | containerd.io, runc, ca-certificates, libisal2',
     'Section: admin',
     'Priority: optional',
     `Description: ${description}`,

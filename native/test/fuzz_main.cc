@@ -11,10 +11,10 @@ namespace {
 using Target = void (*)(std::span<const uint8_t>);
 
 Target targetOf(const char* name) {
-  static const std::map<std::string, Target> kTargets = {{"requests", fuzzRequests}, {"frames", fuzzFrames}, {"link", fuzzLink}};
+  static const std::map<std::string, Target> kTargets = {{"requests", fuzzRequests}, {"frames", fuzzFrames}, {"link", fuzzLink}, {"gzip", fuzzGzip}};
   const auto found = kTargets.find(name == nullptr ? "" : name);
   if (found != kTargets.end()) return found->second;
-  std::fprintf(stderr, "give a target: requests, frames or link\n");
+  std::fprintf(stderr, "give a target: requests, frames, link or gzip\n");
   std::exit(2);
 }
 

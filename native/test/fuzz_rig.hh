@@ -22,3 +22,4 @@ FuzzRig& fuzzRig();
 void fuzzRequests(std::span<const uint8_t> input);
 void fuzzFrames(std::span<const uint8_t> input);
 void fuzzLink(std::span<const uint8_t> input);
+void fuzzGzip(std::span<const uint8_t> input);

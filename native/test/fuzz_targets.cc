@@ -1,4 +1,5 @@
 // What one input does: as requests of the kernel, as bytes on the control socket, as one message between guardian and worker.
+#include "../gzip_stream.hh"
 #include "fuzz_rig.hh"
 
 #include <linux/sockios.h>
@@ -59,5 +60,40 @@ void fuzzLink(std::span<const uint8_t> input) {
     if (message) sendLink(theirs.get(), {.kind = message->kind, .value = message->value, .name = message->name, .directory = message->directory});
   } catch (const Failure& failure) {
     if (failure.error != EPROTO) throw;
+  }
+}
+
+namespace {
+
+constexpr size_t kInflatedMax = 1024 * 1024;
+
+// What comes out of it, in pieces of that size in and out; nothing when it is refused or cut.
+std::optional<std::vector<uint8_t>> gunzip(std::span<const uint8_t> input, bool zlib, size_t piece) {
+  GzipStream gzip(makeInflater(zlib));
+  std::vector<uint8_t> inflated;
+  for (;;) {
+    auto in = input.first(std::min(piece, input.size()));
+    const size_t offered = in.size();
+    std::vector<uint8_t> out(piece);
+    std::span<uint8_t> room(out);
+    if (!gzip.inflate(in, room)) return std::nullopt;
+    inflated.insert(inflated.end(), out.begin(), out.end() - static_cast<long>(room.size()));
+    input = input.subspan(offered - in.size());
+    if (inflated.size() > kInflatedMax) return std::nullopt;
+    if (offered == in.size() && room.size() == piece) return input.empty() && gzip.isWhole() ? std::optional(inflated) : std::nullopt;
+  }
+}
+
+}  // namespace
+
+// Both libraries, and pieces of any size, make the same of what they take.
+void fuzzGzip(std::span<const uint8_t> input) {
+  const auto whole = gunzip(input, true, 64 * 1024);
+  for (const bool zlib : {true, false}) {
+    for (const size_t piece : {size_t{7}, size_t{64 * 1024}}) {
+      const auto other = gunzip(input, zlib, piece);
+      if (whole && other && *whole != *other) std::abort();
+      if (zlib && whole.has_value() != other.has_value()) std::abort();
+    }
   }
 }

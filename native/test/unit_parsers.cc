@@ -1,5 +1,6 @@
 // What comes from outside: mountinfo, frames, gzip members, the control socket.
 #include "../connections.hh"
+#include "../gzip_stream.hh"
 #include "../inflate.hh"
 #include "../mountinfo.hh"
 #include "unit.hh"
@@ -79,6 +80,52 @@ void testInflate() {
   check(inflateGzip(pattern(5000, 4), 100).empty(), "noise");
 }
 
+// Everything that comes out of it, in pieces; `problem` as the stream has it, or "cut".
+std::vector<uint8_t> gunzip(std::span<const uint8_t> input, bool zlib, size_t piece, std::string& problem) {
+  GzipStream stream(makeInflater(zlib));
+  std::vector<uint8_t> all;
+  for (bool moved = true; moved;) {
+    auto in = input.first(std::min(piece, input.size()));
+    const size_t offered = in.size();
+    std::vector<uint8_t> out(piece);
+    std::span<uint8_t> room(out);
+    const bool good = stream.inflate(in, room);
+    moved = good && (in.size() < offered || room.size() < piece);
+    all.insert(all.end(), out.begin(), out.end() - static_cast<long>(room.size()));
+    input = input.subspan(offered - in.size());
+  }
+  problem = stream.problem().empty() && !stream.isWhole() ? "cut" : stream.problem();
+  return all;
+}
+
+void testGzipStream() {
+  const auto one = pattern(300000, 5);
+  const auto two = pattern(70000, 6);
+  auto joined = gzip(one);
+  for (const auto& more : {gzip({}), gzip(two)}) joined.insert(joined.end(), more.begin(), more.end());
+  auto both = one;
+  both.insert(both.end(), two.begin(), two.end());
+  std::string problem;
+  for (const bool zlib : {true, false}) {
+    for (const size_t piece : {size_t{1}, size_t{13}, size_t{4096}, size_t{1000000}}) {
+      check(gunzip(joined, zlib, piece, problem) == both && problem.empty(), "members in pieces of " + std::to_string(piece));
+    }
+    gunzip(std::span(joined).first(joined.size() - 1), zlib, 4096, problem);
+    check(problem == "cut", "a member without its last byte is cut");
+    gunzip({}, zlib, 4096, problem);
+    check(problem == "cut", "nothing is no member");
+    auto longer = joined;
+    longer.push_back(0);
+    check(gunzip(longer, zlib, 4096, problem) == both && problem == "data after the last gzip member", "what follows is refused");
+    auto wrong = joined;
+    wrong[wrong.size() - 8] ^= 1;
+    gunzip(wrong, zlib, 4096, problem);
+    check(!problem.empty() && problem != "cut", "a wrong checksum is refused");
+    gunzip(pattern(5000, 7), zlib, 4096, problem);
+    check(!problem.empty(), "noise is refused");
+  }
+}
+
 void testBackPressure() {
   const std::string path = std::filesystem::temp_directory_path() / ("native-unit-" + std::to_string(::getpid()) + ".sock");
   sockaddr_un address{};
@@ -115,5 +162,6 @@ void testParsers() {
   testMountInfo();
   testFrames();
   testInflate();
+  testGzipStream();
   testBackPressure();
 }

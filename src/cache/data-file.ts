@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { SnapshotterError, systemCode } from '../base/errors.ts'
 import { DATA_WRITE_BYTES } from '../base/limits.ts'
 import type { DataLayout, LayerIndex } from '../layer/layer-index.ts'
-import type { DataSink } from '../layer/plain-layer.ts'
+import type { DataSink, DirectSink } from '../layer/plain-layer.ts'
+import type { Take } from '../layer/tar-reader.ts'
 
 const PRESENT = 1
 
@@ -47,6 +48,10 @@ export class DataFile implements DataSink {
     }
   }
 
+  get direct (): DirectSink {
+    return { file: this.#file.fd, take: this.#take.bind(this) }
+  }
+
   async move (from: number, to: number, length: number): Promise<void> {
     await this.#flush()
     if (from + length > this.#full) {
@@ -76,6 +81,23 @@ export class DataFile implements DataSink {
     await this.#file.close().catch(() => {})
   }
 
+  /** What came before goes first: room is given in the order of the tar. */
+  async #take (offset: number, length: number, take: Take): Promise<Uint8Array> {
+    await this.#flush()
+    const written = offset < this.#full ? await this.#room(length) : null
+    if (written === null) {
+      this.#full = Math.min(this.#full, offset)
+      return await take(null)
+    }
+    try {
+      return await take(offset)
+    } catch (cause) {
+      throw this.#refused(cause)
+    } finally {
+      written()
+    }
+  }
+
   async #flush (): Promise<void> {
     if (this.#gatheredBytes > 0) await this.#writeAll(this.#gathered.subarray(0, this.#gatheredBytes), this.#gatheredAt)
     this.#gatheredAt += this.#gatheredBytes
@@ -94,12 +116,16 @@ export class DataFile implements DataSink {
         done += (await this.#file.write(bytes, done, bytes.byteLength - done, offset + done)).bytesWritten
       }
     } catch (cause) {
-      const code = systemCode(cause)
-      if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EROFS') throw cause
-      throw new SnapshotterError('RESOURCE_EXHAUSTED', `the cache below ${this.#folder} takes no more bytes (${code})`, {}, { cause })
+      throw this.#refused(cause)
     } finally {
       written()
     }
+  }
+
+  #refused (cause: unknown): unknown {
+    const code = systemCode(cause)
+    if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EROFS') return cause
+    return new SnapshotterError('RESOURCE_EXHAUSTED', `the cache below ${this.#folder} takes no more bytes (${code})`, {}, { cause })
   }
 }
 

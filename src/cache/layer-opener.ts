@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { sleep } from '../base/clock.ts'
 import { SnapshotterError } from '../base/errors.ts'
-import { EARLY_LEAF_BYTES, PLAIN_PASSES_MAX } from '../base/limits.ts'
+import { EARLY_LEAF_BYTES, PLAIN_PASSES_MAX, UNPACK_BYTES_MIN } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { Semaphore } from '../base/semaphore.ts'
 import { SharedFlight } from '../base/shared-flight.ts'
@@ -16,6 +16,7 @@ import { glimpseLandmark, indexHere, readToc, tailOf, type Toc, tocDigestOf } fr
 import type { DataLayout, LayerIndex } from '../layer/layer-index.ts'
 import { inodeCount, layoutOf } from '../layer/packed-index.ts'
 import { indexPlainLayer } from '../layer/plain-layer.ts'
+import type { Unpacker } from '../layer/unpacking.ts'
 import type { Digest } from '../verify/digest.ts'
 import { DataFile, type Room } from './data-file.ts'
 import { type LayerIdentity, layerKey, type LayerRecord, type LayerStore } from './layer-store.ts'
@@ -32,6 +33,17 @@ export interface OpenedLayer {
 
 export type TocIndexer = (toc: Toc, signal?: AbortSignal) => Promise<LayerIndex>
 
+interface OpenerOptions {
+  readonly store: LayerStore
+  readonly log: Log
+  /** See DataFile. */
+  readonly room?: Room | undefined
+  /** On this thread unless given. */
+  readonly indexToc?: TocIndexer
+  /** Of large plain layers; on this thread unless given. */
+  readonly unpacker?: Unpacker
+}
+
 export class LayerOpener {
   readonly #store: LayerStore
   readonly #log: Log
@@ -39,17 +51,18 @@ export class LayerOpener {
   readonly #passes = new Semaphore(PLAIN_PASSES_MAX)
   readonly #room: Room | undefined
   readonly #indexToc: TocIndexer
+  readonly #unpacker: Unpacker | undefined
   /** Opened layers whose record is not on the disk yet. */
   readonly #unsaved = new Map<string, OpenedLayer>()
   /** Bytes that were asked for before their TOC was parsed. */
   #early = 0
 
-  /** `room`: see DataFile; `indexToc`: on this thread unless given. */
-  constructor (options: { readonly store: LayerStore, readonly log: Log, readonly room?: Room | undefined, readonly indexToc?: TocIndexer }) {
+  constructor (options: OpenerOptions) {
     this.#store = options.store
     this.#log = options.log
     this.#room = options.room
     this.#indexToc = options.indexToc ?? indexHere
+    this.#unpacker = options.unpacker
   }
 
   /** @throws what the sources, the formats and the digests say; the cache then holds nothing of the layer. */
@@ -117,8 +130,9 @@ export class LayerOpener {
     const temporary = `${folder}.new-${randomBytes(6).toString('hex')}`
     await mkdir(temporary, { recursive: true, mode: 0o700 })
     const data = await DataFile.create(temporary, this.#room)
+    const unpacker = layer.size < UNPACK_BYTES_MIN ? undefined : this.#unpacker
     try {
-      const index = await indexPlainLayer({ ...layer, stream, sink: data, signal: waits.signal })
+      const index = await indexPlainLayer({ ...layer, stream, sink: data, unpacker, signal: waits.signal })
       await data.finish(index, layoutData(index))
       await rm(folder, { recursive: true, force: true })
       await rename(temporary, folder)

@@ -19,6 +19,7 @@ import { erofsDriver, erofsLoopDriver } from '../mount/erofs-drivers.ts'
 import { fuseDriver } from '../mount/fuse-driver.ts'
 import { LayerMounts } from '../mount/layer-mounts.ts'
 import { NativeProgram } from '../mount/native-program.ts'
+import { nativeUnpacker } from '../mount/native-unpacking.ts'
 import { remountAll } from '../mount/remount.ts'
 import { chooseDriver } from '../mount/self-test.ts'
 import { SelfTestFiles } from '../mount/self-test-files.ts'
@@ -66,7 +67,7 @@ export async function startDaemon (config: Config, outer: Log, signal?: AbortSig
     signal?.throwIfAborted()
     const trust = new Trust(config, log)
     const mounting = await startMounting({ config, log, undo, trust, restored: restored.promise })
-    const { dataPlane, mounts, early, background, room, threads } = mounting
+    const { dataPlane, mounts, early, background, room, threads, unpacker } = mounting
     const seal = await Seal.at(config.cacheKey === 'disk' ? join(config.root, 'cache.key') : join(config.state, 'meta', 'cache.key'))
     const store = new LayerStore({ root: config.root, seal, log })
     await store.open()
@@ -75,7 +76,7 @@ export async function startDaemon (config: Config, outer: Log, signal?: AbortSig
     const { given, sources } = await openSources({ config, log, undo })
     // Before fetches are cut off: reads that wait for them wait for the next daemon, and hear of no failure.
     undo.defer(async () => { await dataPlane.close() })
-    const opener = new LivingLayers(new LayerOpener({ store, log, room: async (bytes) => await room.quota.admit(bytes), indexToc: threads.index }))
+    const opener = new LivingLayers(new LayerOpener({ store, log, room: async (bytes) => await room.quota.admit(bytes), indexToc: threads.index, unpacker }))
     const book = new ImageBook({ opener, log })
     const { proofs, claims } = trust.judge({ store, opener, book, mounts, stream: (...blob) => background.passing(...blob) }, () => snapshotters)
     undo.defer(() => { trust.close(); proofs.close(); background.close() })
@@ -217,7 +218,8 @@ async function startMounting ({ config, log, undo, trust, restored }: Mounting) 
     notifyReady: async () => { await native.notifyReady() },
     requireShifting: requireShifting({ driver: driver.name, containerdAddress: config.containerdAddress, log })
   }
-  return { node, dataPlane, driver, mounts, early, background, room, threads, guardianRestarts: () => replaced }
+  const unpacker = nativeUnpacker(native.path)
+  return { node, dataPlane, driver, mounts, early, background, room, threads, unpacker, guardianRestarts: () => replaced }
 }
 
 async function requireRootAndFuse (): Promise<void> {

@@ -73,6 +73,11 @@ export class ByteReader {
     return true
   }
 
+  /** `count` bytes of the source went another way; nothing is buffered then. */
+  passed (count: number): void {
+    this.#position += count
+  }
+
   /** Tells the source that nobody will read on. */
   async close (): Promise<void> {
     this.#ended = true

@@ -29,12 +29,10 @@ export class LayerStream {
   readonly #source: AsyncIterator<Uint8Array>
   readonly #blobHash: LongDigest
   readonly #tarHash: LongDigest
-  readonly #unpackedBytesMax: number
 
   constructor (layer: LayerBlob) {
     this.#layer = layer
     this.#source = layer.stream[Symbol.asyncIterator]()
-    this.#unpackedBytesMax = layer.unpackedBytesMax ?? LAYER_UNPACKED_BYTES_MAX
     checkLayerMediaType(layer.mediaType, this.what)
     this.#blobHash = longDigest(layer.size)
     this.#tarHash = longDigest(layer.size)
@@ -60,7 +58,7 @@ export class LayerStream {
       this.#layer.signal?.throwIfAborted()
       const waiting = this.#tarHash.update(piece.bytes)
       if (waiting !== undefined) await waiting
-      this.#checkBudget()
+      checkInflation(this.#layer, this.tarBytes, this.blobBytes)
       yield piece
     }
   }
@@ -79,7 +77,7 @@ export class LayerStream {
     try {
       const result = await pass()
       await this.#checkBlob()
-      await this.#checkTar()
+      checkTar(this.#layer, await this.#tarHash.digest())
       return result
     } catch (error) {
       if (!hasCode(error, 'LAYER_INVALID', 'TOC_INVALID', 'MEDIA_TYPE_UNSUPPORTED')) throw error
@@ -99,18 +97,7 @@ export class LayerStream {
   }
 
   async #checkBlob (cause?: unknown): Promise<void> {
-    const { digest, size } = this.#layer
-    if (this.blobBytes !== size) {
-      throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got ${this.blobBytes}`, {}, { cause })
-    }
-    const got = await this.#blobHash.digest()
-    if (got !== digest) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${digest}, got ${got}`, {}, { cause })
-  }
-
-  async #checkTar (): Promise<void> {
-    const { diffId } = this.#layer
-    const got = await this.#tarHash.digest()
-    if (got !== diffId) throw new SnapshotterError('DIFFID_MISMATCH', `${this.what}: want diffID ${diffId}, got ${got}`)
+    checkBlob(this.#layer, this.blobBytes, await this.#blobHash.digest(), cause)
   }
 
   /** Goes on where it stopped when it is called again, and leaves the source open: `close` is for that. */
@@ -126,16 +113,26 @@ export class LayerStream {
       if (next.value.byteLength > 0) yield next.value
     }
   }
+}
 
-  #checkBudget (): void {
-    const { tarBytes, blobBytes } = this
-    if (tarBytes > this.#unpackedBytesMax) {
-      throw new SnapshotterError('LIMIT_EXCEEDED', `${this.what} unpacks to more than ${this.#unpackedBytesMax} bytes`)
-    }
-    if (tarBytes > RATIO_SLACK_BYTES + blobBytes * INFLATE_RATIO_MAX) {
-      throw new SnapshotterError('LIMIT_EXCEEDED',
-        `${this.what} inflates ${blobBytes} bytes to ${tarBytes}, limit ${INFLATE_RATIO_MAX} to 1`)
-    }
+/** @throws DIGEST_MISMATCH unless the blob is the layer that the manifest names */
+export function checkBlob ({ digest, size }: LayerBlob, bytes: number, got: Digest, cause?: unknown): void {
+  const wrong = bytes !== size ? `want ${size} bytes, got ${bytes}` : got !== digest ? `want ${digest}, got ${got}` : null
+  if (wrong !== null) throw new SnapshotterError('DIGEST_MISMATCH', `layer ${digest}: ${wrong}`, {}, { cause })
+}
+
+/** @throws DIFFID_MISMATCH unless the tar is the one that the config names */
+export function checkTar ({ digest, diffId }: LayerBlob, got: Digest): void {
+  if (got !== diffId) throw new SnapshotterError('DIFFID_MISMATCH', `layer ${digest}: want diffID ${diffId}, got ${got}`)
+}
+
+/** Bombs end here. `blobBytes`: what `tarBytes` may have come from. @throws LIMIT_EXCEEDED */
+export function checkInflation ({ digest, unpackedBytesMax = LAYER_UNPACKED_BYTES_MAX }: LayerBlob, tarBytes: number, blobBytes: number): void {
+  if (tarBytes > unpackedBytesMax) {
+    throw new SnapshotterError('LIMIT_EXCEEDED', `layer ${digest} unpacks to more than ${unpackedBytesMax} bytes`)
+  }
+  if (tarBytes > RATIO_SLACK_BYTES + blobBytes * INFLATE_RATIO_MAX) {
+    throw new SnapshotterError('LIMIT_EXCEEDED', `layer ${digest} inflates ${blobBytes} bytes to ${tarBytes}, limit ${INFLATE_RATIO_MAX} to 1`)
   }
 }
 
@@ -147,9 +144,10 @@ async function * asOneMember (stream: AsyncIterable<Uint8Array>): AsyncGenerator
   }
 }
 
-interface Peeked { readonly start: Uint8Array, readonly stream: AsyncGenerator<Uint8Array> }
+export interface Peeked { readonly start: Uint8Array, readonly stream: AsyncGenerator<Uint8Array> }
 
-async function peek (stream: AsyncGenerator<Uint8Array>, count: number): Promise<Peeked> {
+/** At least the first `count` bytes, unless it is shorter, and all of it. */
+export async function peek (stream: AsyncGenerator<Uint8Array>, count: number): Promise<Peeked> {
   const parts: Uint8Array[] = []
   let length = 0
   while (length < count) {

@@ -8,11 +8,18 @@ import { SnapshotterError } from '../base/errors.ts'
 import { CHUNK_BYTES_PLAIN, LAYER_CHUNKS_MAX } from '../base/limits.ts'
 import { DATA_ALIGNMENT, layoutData } from './data-layout.ts'
 import { freeze, type Frozen } from './freeze.ts'
+import { isGzip } from './gzip-members.ts'
 import type { Chunk, LayerIndex } from './layer-index.ts'
-import { type LayerBlob, LayerStream } from './layer-stream.ts'
+import { type LayerBlob, LayerStream, peek } from './layer-stream.ts'
 import { LayerTree } from './layer-tree.ts'
-import { readTar } from './tar-reader.ts'
+import { checkLayerMediaType } from './media-type.ts'
+import { readTar, type Take, type TakenEvent } from './tar-reader.ts'
 import type { TreeNode } from './tree-node.ts'
+import { UnpackedStream } from './unpacked-stream.ts'
+import type { Unpacker } from './unpacking.ts'
+
+const MAGIC_BYTES = 4
+const DIGEST_BYTES = 32
 
 /** Where the contents go. Nothing written may be believed, or kept, unless the pass ends well. */
 export interface DataSink {
@@ -20,27 +27,52 @@ export interface DataSink {
   readonly write: (offset: number, bytes: Uint8Array) => Promise<void>
   /** Moves written bytes down (`to` < `from`, the ranges may overlap), after the last write, in ascending order. */
   readonly move: (from: number, to: number, length: number) => Promise<void>
+  /** For an Unpacker, that writes by itself what it takes. */
+  readonly direct?: DirectSink | undefined
+}
+
+export interface DirectSink {
+  /** Descriptor of the file in which the device's offsets are the file's. */
+  readonly file: number
+  /** Has `length` bytes taken to `offset`, or nowhere when there is no room; answers what `take` does. */
+  readonly take: (offset: number, length: number, take: Take) => Promise<Uint8Array>
 }
 
 export interface PlainLayer extends LayerBlob {
   readonly sink: DataSink
+  /** For a gzipped layer, with a sink that is direct; without it all is done here. */
+  readonly unpacker?: Unpacker | undefined
 }
 
 /** @throws DIGEST_MISMATCH, DIFFID_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, MEDIA_TYPE_UNSUPPORTED; then discard the data. */
 export async function indexPlainLayer (layer: PlainLayer): Promise<LayerIndex> {
-  const source = new LayerStream(layer)
+  const source = await sourceOf(layer)
   const tree = new LayerTree({ origin: { what: source.what, code: 'LAYER_INVALID' } })
   const contents = new Contents(layer.sink, source.what)
+  const take = source instanceof UnpackedStream ? source.take.bind(source) : undefined
   await source.whole(async () => {
-    for await (const event of readTar(source.tar(), source.what)) {
+    for await (const event of readTar(source.tar(), source.what, take)) {
       if (event.kind === 'entry') contents.begin(tree.apply(event.entry))
-      else await contents.add(event.fileOffset, event.tarOffset, event.bytes)
+      else if (event.kind === 'data') await contents.add(event.fileOffset, event.tarOffset, event.bytes)
+      else await contents.take(event)
     }
     contents.begin(null)
   })
   const frozen = freeze(tree.root, 'tar', 0, source.what)
   await closeGaps(frozen, layer.sink)
   return frozen.index
+}
+
+async function sourceOf (layer: PlainLayer): Promise<LayerStream | UnpackedStream> {
+  const { unpacker, sink: { direct }, mediaType, digest } = layer
+  if (unpacker === undefined || direct === undefined) return new LayerStream(layer)
+  checkLayerMediaType(mediaType, `layer ${digest}`)
+  const { start, stream } = await peek(piecesOf(layer.stream), MAGIC_BYTES)
+  return isGzip(start) ? new UnpackedStream({ ...layer, stream }, unpacker, direct.file) : new LayerStream({ ...layer, stream })
+}
+
+async function * piecesOf (stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield * stream
 }
 
 async function closeGaps ({ index, nodes }: Frozen, sink: DataSink): Promise<void> {
@@ -104,10 +136,33 @@ class Contents {
     await this.#sink.write(this.#node.dataOffset + fileOffset, bytes)
   }
 
+  async take ({ fileOffset, tarOffset, length, take }: TakenEvent): Promise<void> {
+    if (this.#node === null) {
+      await take(null)
+      return
+    }
+    const { direct } = this.#sink
+    if (direct === undefined || this.#open !== null) throw new SnapshotterError('INTERNAL', `${this.#what}: no place for bytes that were taken`)
+    const digests = await direct.take(this.#node.dataOffset + fileOffset, length, take)
+    for (let done = 0; done < length; done += CHUNK_BYTES_PLAIN) {
+      const size = Math.min(CHUNK_BYTES_PLAIN, length - done)
+      const digest = digests.slice(this.#digestAt(done), this.#digestAt(done) + DIGEST_BYTES)
+      this.#push({ fileOffset: fileOffset + done, size, digest, offset: tarOffset + done, length: size, innerOffset: 0 })
+    }
+  }
+
+  #digestAt (offset: number): number {
+    return offset / CHUNK_BYTES_PLAIN * DIGEST_BYTES
+  }
+
   #closeChunk (): void {
     if (this.#open === null) return
-    this.#chunks.push(this.#open.close())
+    this.#push(this.#open.close())
     this.#open = null
+  }
+
+  #push (chunk: Chunk): void {
+    this.#chunks.push(chunk)
     if (++this.#count > LAYER_CHUNKS_MAX) {
       throw new SnapshotterError('LIMIT_EXCEEDED', `${this.#what}: more than ${LAYER_CHUNKS_MAX} chunks`)
     }

@@ -2,17 +2,30 @@
 // applier reads (Go's archive/tar), old GNU sparse headers besides. Like it, global PAX headers are ignored, everything
 // behind the end mark is too, and entry types that a filesystem cannot hold are refused (LAYER_INVALID).
 import { SnapshotterError } from '../base/errors.ts'
-import { DATA_DEVICE_BYTES_MAX, LINK_TARGET_BYTES_MAX, PATH_BYTES_MAX, PAX_BYTES_MAX } from '../base/limits.ts'
+import { DATA_DEVICE_BYTES_MAX, LINK_TARGET_BYTES_MAX, PATH_BYTES_MAX, PAX_BYTES_MAX, UNPACK_TAKE_BYTES, UNPACK_TAKE_BYTES_MIN } from '../base/limits.ts'
 import { ByteReader } from './byte-reader.ts'
 import { binary, type EntryType, type LayerEntry, show } from './layer-entry.ts'
 import { NO_PAX, nonEmpty, parsePax, paxNumber, type PaxRecords, paxTime, xattrsOf } from './pax.ts'
 import { isZeroBlock, parseTarHeader, TAR_BLOCK, type TarHeader } from './tar-header.ts'
 import { checkSparse, readOldSparse, readPaxSparse, type SparseFile } from './tar-sparse.ts'
+import type { Unpacking } from './unpacking.ts'
 
 export type TarEvent =
   | { readonly kind: 'entry', readonly entry: LayerEntry }
   /** Bytes of the file that the last entry named; `tarOffset` is where they stand in the archive. */
   | { readonly kind: 'data', readonly fileOffset: number, readonly tarOffset: number, readonly bytes: Uint8Array }
+
+/** Bytes of the file that the last entry named that never come here: `take` has to be called once, before the next event. They begin where a chunk does. */
+export interface TakenEvent {
+  readonly kind: 'taken'
+  readonly fileOffset: number
+  readonly tarOffset: number
+  readonly length: number
+  readonly take: Take
+}
+
+/** Brings the bytes to `at`, or nowhere; answers the digests of their chunks. @throws LAYER_INVALID when the tar ends before */
+export type Take = (at: number | null) => Promise<Uint8Array>
 
 const TYPES: Readonly<Record<string, EntryType>> = {
   '0': 'file', '\0': 'file', S: 'file', 1: 'hardlink', 2: 'symlink', 3: 'char', 4: 'block', 5: 'directory', 6: 'fifo'
@@ -21,8 +34,10 @@ const TYPES: Readonly<Record<string, EntryType>> = {
 /** What came in front of a header and changes it. */
 interface Prelude { pax: PaxRecords, longName: string | null, longLink: string | null }
 
-/** @throws LAYER_INVALID, LIMIT_EXCEEDED; `what` names the layer in messages. */
-export async function * readTar (pieces: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<TarEvent> {
+/** `take`: for the contents of large files. @throws LAYER_INVALID, LIMIT_EXCEEDED; `what` names the layer in messages. */
+export function readTar (pieces: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<TarEvent>
+export function readTar (pieces: AsyncIterable<Uint8Array>, what: string, take: Unpacking['take'] | undefined): AsyncGenerator<TarEvent | TakenEvent>
+export async function * readTar (pieces: AsyncIterable<Uint8Array>, what: string, take?: Unpacking['take']): AsyncGenerator<TarEvent | TakenEvent> {
   const reader = new ByteReader(pieces)
   const prelude: Prelude = { pax: NO_PAX, longName: null, longLink: null }
   try {
@@ -32,7 +47,7 @@ export async function * readTar (pieces: AsyncIterable<Uint8Array>, what: string
       if (block === null) break
       const header = parseTarHeader(block, where)
       if (await readPrelude(header, reader, prelude, where)) continue
-      yield * readEntry({ header, block, reader, prelude, where })
+      yield * readEntry({ header, block, reader, prelude, where, take })
       Object.assign(prelude, { pax: NO_PAX, longName: null, longLink: null })
     }
     while (await reader.some(Number.MAX_SAFE_INTEGER) !== null); // what follows counts in the diffID only
@@ -76,9 +91,10 @@ interface Reading {
   readonly reader: ByteReader
   readonly prelude: Prelude
   readonly where: string
+  readonly take: Unpacking['take'] | undefined
 }
 
-async function * readEntry ({ header, block, reader, prelude, where }: Reading): AsyncGenerator<TarEvent> {
+async function * readEntry ({ header, block, reader, prelude, where, take }: Reading): AsyncGenerator<TarEvent | TakenEvent> {
   const entry = entryOf(header, prelude, where)
   if (entry.type !== 'file') {
     yield { kind: 'entry', entry }
@@ -94,7 +110,9 @@ async function * readEntry ({ header, block, reader, prelude, where }: Reading):
     throw new SnapshotterError('LIMIT_EXCEEDED', `${where}: file of ${content.size} bytes, limit ${DATA_DEVICE_BYTES_MAX}`)
   }
   yield { kind: 'entry', entry: { ...entry, size: content.size, path: sparseName(prelude, sparse) ?? entry.path } }
-  yield * readData(content, reader, where)
+  if (take !== undefined && sparse === null && payload - reader.buffered.byteLength > UNPACK_TAKE_BYTES_MIN) {
+    yield * takeData(payload, reader, where, take)
+  } else yield * readData(content, reader, where)
   await reader.skip(padding(entry.size)) // the last entry's may be missing, as for Go
 }
 
@@ -107,6 +125,24 @@ async function * readData (content: SparseFile, reader: ByteReader, where: strin
       yield { kind: 'data', fileOffset: offset + done, tarOffset, bytes }
       done += bytes.byteLength
     }
+  }
+}
+
+async function * takeData (length: number, reader: ByteReader, where: string, take: Unpacking['take']): AsyncGenerator<TakenEvent> {
+  for (let done = 0; done < length; done += UNPACK_TAKE_BYTES) {
+    const size = Math.min(length - done, UNPACK_TAKE_BYTES)
+    const tarOffset = reader.position
+    const prefix = reader.buffered
+    const wanted = size - prefix.byteLength
+    const passOn: Take = async (at) => {
+      const { bytes, digests } = await take(prefix, wanted, at)
+      if (bytes < wanted) throw cut(where)
+      reader.advance(prefix.byteLength)
+      reader.passed(wanted)
+      return digests
+    }
+    yield { kind: 'taken', fileOffset: done, tarOffset, length: size, take: passOn }
+    if (reader.position !== tarOffset + size) throw new SnapshotterError('INTERNAL', `${where}: nobody took ${size} bytes`)
   }
 }
 
