@@ -3,11 +3,19 @@ import fc from 'fast-check'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, writeFileSync } from 'node:fs'
-import { mkdtemp, open, rm, type FileHandle } from 'node:fs/promises'
+import { mkdtemp, open, readFile, rm, type FileHandle } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { CID } from 'multiformats/cid'
 import { gzipSync } from 'node:zlib'
+import { UNPACK_BYTES_MIN } from '../../src/base/limits.ts'
+import { silentLog } from '../../src/base/log.ts'
 import { DataFile } from '../../src/cache/data-file.ts'
+import { LayerOpener } from '../../src/cache/layer-opener.ts'
+import { LayerStore } from '../../src/cache/layer-store.ts'
+import { Seal } from '../../src/cache/seal.ts'
+import type { PlannedLayer } from '../../src/image/plan.ts'
+import type { UnixfsFile } from '../../src/ipfs/blocks.ts'
 import { encodeIndex } from '../../src/layer/index-codec.ts'
 import type { LayerIndex } from '../../src/layer/layer-index.ts'
 import type { LayerBlob } from '../../src/layer/layer-stream.ts'
@@ -15,10 +23,13 @@ import { type DataSink, indexPlainLayer } from '../../src/layer/plain-layer.ts'
 import type { Unpacker } from '../../src/layer/unpacking.ts'
 import { NativeProgram } from '../../src/mount/native-program.ts'
 import { nativeUnpacker } from '../../src/mount/native-unpacking.ts'
+import { rawCidOf } from '../../src/verify/cid.ts'
 import { digestOf } from '../../src/verify/digest.ts'
+import { MemoryBlocks } from '../fakes/memory-blocks.ts'
 import { lineOf } from '../layer/errors.ts'
-import { MemorySink, pieces } from '../layer/fixtures.ts'
+import { MemorySink, pieces, verified } from '../layer/fixtures.ts'
 import { contentsOfDevice, flatten } from '../layer/flatten.ts'
+import { inodeAt } from '../layer/index-tar.ts'
 import { entry, gnuLong, tar } from '../layer/tar-writer.ts'
 
 const KIB = 1024
@@ -241,6 +252,45 @@ test('a cache without room keeps what came before it full, and marks the rest as
   await data.close()
   expect(Buffer.compare(encodeIndex(index), encodeIndex((await here(layerOf(blob, archive))).index))).toBe(0)
   expect(room).toBe(300_000)
+})
+
+/** Files that are larger than a block, without the blocks. */
+class WholeBlobs extends MemoryBlocks {
+  readonly blobs = new Map<string, Buffer>()
+
+  override async openFile (cid: CID): Promise<UnixfsFile> {
+    const blob = this.blobs.get(cid.toString()) ?? Buffer.alloc(0)
+    const part = (offset: number, length: number): Buffer => blob.subarray(offset, offset + length)
+    return { cid, size: blob.length, read: async (offset, length) => verified(part(offset, length)), stream: (offset, length) => pieces(part(offset, length)) }
+  }
+}
+
+test('a daemon has large plain layers unpacked so, and small ones not; the cache holds the same', async () => {
+  const blocks = new WholeBlobs()
+  const layers = [randomBytes(UNPACK_BYTES_MIN), randomBytes(300_000)].map((data): PlannedLayer & { readonly data: Buffer } => {
+    const archive = tar(entry('small', { data: 'x' }), entry('large', { data }))
+    const blob = gzipSync(archive)
+    const [digest, diffId] = [digestOf(blob), digestOf(archive)]
+    blocks.blobs.set(rawCidOf(digest).toString(), blob)
+    return { digest, diffId, chainId: diffId, mediaType: GZIP, size: blob.byteLength, annotations: {}, cid: rawCidOf(digest), data }
+  })
+  const root = await mkdtemp(join(folder, 'root-'))
+  const store = new LayerStore({ root, seal: await Seal.at(join(root, 'key')), log: silentLog })
+  await store.open()
+  const unpacked: number[] = []
+  const unpacker: Unpacker = (blob, data) => {
+    unpacked.push(data)
+    return nativeUnpacker(program)(blob, data)
+  }
+  const opener = new LayerOpener({ store, log: silentLog, unpacker })
+  for (const layer of layers) {
+    const { record: { index }, cacheFolder, saved } = await opener.open(layer, blocks)
+    await saved
+    const contents = contentsOfDevice(index, await readFile(join(cacheFolder, 'data')))
+    expect(layer.data.equals(contents(inodeAt(index, 'large')))).toBe(true)
+    expect((await readFile(join(cacheFolder, 'present'))).every((mark) => mark === 1)).toBe(true)
+  }
+  expect(unpacked).toHaveLength(1)
 })
 
 test('orders that make no sense end the process with one line', () => {
