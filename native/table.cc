@@ -65,7 +65,7 @@ void Table::check() {
   chunkCount_ = load<uint32_t>(bytes_ + 24);
   require(fileSize_ <= kFileMax && fileSize_ % 4096 == 0, "file size " + std::to_string(fileSize_));
   require(prefixSize_ <= fileSize_ && prefixSize_ % 4096 == 0, "prefix size " + std::to_string(prefixSize_));
-  require(load<uint32_t>(bytes_ + 28) == kLeafBytes, "leaf size is not 32768");
+  require(load<uint32_t>(bytes_ + 28) == kTableLeafBytes, "leaf size is not 65536");
   require(allZero(bytes_ + 64, 64), "reserved header bytes are set");
   const uint64_t expected = kHeaderBytes + kRecordBytes * static_cast<uint64_t>(chunkCount_) + prefixSize_;
   require(size_ == expected, std::to_string(size_) + " bytes where " + std::to_string(expected) + " belong");

@@ -8,7 +8,8 @@
 #include <memory>
 #include <span>
 
-constexpr uint32_t kLeafBytes = 32768;
+constexpr uint32_t kLeafBytes = 32768;       // what is checked at once of a chunk that is read in part
+constexpr uint32_t kTableLeafBytes = 65536;  // what a table says of it: at most (design §1.4)
 constexpr uint32_t kChunkMax = 16 * 1024 * 1024;
 constexpr uint64_t kInflatedMax = 64 * 1024 * 1024;  // innerOffset + size: what one member may have to be inflated to
 constexpr uint64_t kTableMax = 512 * 1024 * 1024;    // a million entries need about 170 MiB

@@ -34,7 +34,7 @@ Fd threeChunks() {
   put(8, uint64_t{4096 + 6 * 65536});
   put(16, uint64_t{4096});
   put(24, uint32_t{3});
-  put(28, kLeafBytes);
+  put(28, kTableLeafBytes);
   for (uint32_t index = 0; index < 3; index++) {
     const uint32_t size = index == 1 ? 100000 : 4096;
     const std::vector<uint8_t> content(size, static_cast<uint8_t>(index));

@@ -30,7 +30,7 @@ Fd tableOf(const std::vector<std::vector<uint8_t>>& chunks) {
   const auto put = [&](size_t at, auto value) { std::memcpy(bytes.data() + at, &value, sizeof value); };
   std::memcpy(bytes.data(), "IPSNAPT1", 8);
   put(24, static_cast<uint32_t>(chunks.size()));
-  put(28, kLeafBytes);
+  put(28, kTableLeafBytes);
   uint64_t offset = 0;
   for (size_t index = 0; index < chunks.size(); index++) {
     const size_t at = 128 + 80 * index;

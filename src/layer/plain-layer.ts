@@ -146,7 +146,7 @@ class Contents {
     const digests = await direct.take(this.#node.dataOffset + fileOffset, length, take)
     for (let done = 0; done < length; done += CHUNK_BYTES_PLAIN) {
       const size = Math.min(CHUNK_BYTES_PLAIN, length - done)
-      const digest = digests.slice(this.#digestAt(done), this.#digestAt(done) + DIGEST_BYTES)
+      const digest = new Uint8Array(digests.subarray(this.#digestAt(done), this.#digestAt(done) + DIGEST_BYTES)) // a copy: it is kept, the answer is not
       this.#push({ fileOffset: fileOffset + done, size, digest, offset: tarOffset + done, length: size, innerOffset: 0 })
     }
   }
