@@ -13,6 +13,7 @@ import { sweep } from './sweep.ts'
 import { renderTable } from './table.ts'
 
 const SCRATCH = '/var/tmp' // a disk, also where /tmp is memory
+const DECIMALS = 3 // of a figure in the JSON file: nothing is measured more finely
 
 process.stdout.on('error', () => {}) // whoever read along has gone; what was started must still be taken down
 const say = (text: string): void => { process.stdout.write(`${text}\n`) }
@@ -43,11 +44,13 @@ async function runParts (options: Options, context: Omit<BenchContext, 'cleanup'
   return results
 }
 
+const rounded = (_key: string, value: unknown): unknown => typeof value === 'number' ? Number(value.toFixed(DECIMALS)) : value
+
 async function writeJson (out: string, stamp: string, facts: object, results: Results): Promise<string> {
   await mkdir(out, { recursive: true })
   const data = Object.fromEntries(Object.entries(results).map(([name, result]) => [name, result.data]))
   const file = join(out, `bench-${stamp}.json`)
-  await writeFile(file, `${JSON.stringify({ machine: { ...facts, loadAfter: loadavg() }, ...data }, null, 2)}\n`)
+  await writeFile(file, `${JSON.stringify({ machine: { ...facts, loadAfter: loadavg() }, ...data }, rounded, 2)}\n`)
   return file
 }
 
