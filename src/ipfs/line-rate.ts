@@ -1,9 +1,7 @@
 // How fast a source's bytes follow one another once an answer flows: what it costs to ask for more in one request. Answers that
 // come side by side share the line, and so does this figure: it says less of a busy line.
 import type { Clock } from '../base/clock.ts'
-
-const BYTES_REMEMBERED = 4 * 1024 * 1024 // then older ones count half
-const BYTES_MIN = 256 * 1024 // fewer say nothing of a line
+import { LINE_RATE_BYTES, LINE_RATE_BYTES_MIN } from '../base/limits.ts'
 
 export class LineRate {
   #bytes = 0
@@ -21,12 +19,12 @@ export class LineRate {
 
   /** Rounded; null until enough was seen. */
   get bytesPerSecond (): number | null {
-    return this.#bytes < BYTES_MIN || this.#ms === 0 ? null : Math.round(this.#bytes / this.#ms * 1000)
+    return this.#bytes < LINE_RATE_BYTES_MIN || this.#ms === 0 ? null : Math.round(this.#bytes / this.#ms * 1000)
   }
 
   /** What was seen long ago counts half. */
   #observe (bytes: number, ms: number): void {
-    if (this.#bytes > BYTES_REMEMBERED) {
+    if (this.#bytes > LINE_RATE_BYTES) {
       this.#bytes /= 2
       this.#ms /= 2
     }

@@ -3,13 +3,10 @@
 import { SPARE_BYTES_MAX, SPARE_SHARE } from '../base/limits.ts'
 import type { SourceStatus } from '../ipfs/blocks.ts'
 
-const WAY_MS_MIN = 8 // a shorter way is no way: what a request takes then is work, and more bytes are more work
-
 /** Of the first source that is well and was heard of; 0 without one. */
 export function spareBytes (sources: ReadonlyArray<Pick<SourceStatus, 'health' | 'usualMs' | 'bytesPerSecond'>>): number {
   for (const { health, usualMs, bytesPerSecond } of sources) {
     if (health !== 'ok' || usualMs === null || bytesPerSecond === null) continue
-    if (usualMs < WAY_MS_MIN) return 0
     return Math.min(SPARE_BYTES_MAX, Math.floor(usualMs / 1000 * bytesPerSecond * SPARE_SHARE))
   }
   return 0

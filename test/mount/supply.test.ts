@@ -233,7 +233,6 @@ test('what is worth asking for beside a miss is a share of what comes while anot
   expect(spareBytes([source])).toBe(400_000)
   expect(spareBytes([{ ...source, bytesPerSecond: 10_000_000 }])).toBe(66_666)
   expect(spareBytes([{ ...source, bytesPerSecond: 1e9 }])).toBe(SPARE_BYTES_MAX)
-  expect(spareBytes([{ ...source, usualMs: 7, bytesPerSecond: 1e9 }])).toBe(0)
   expect(spareBytes([{ ...source, bytesPerSecond: null }, { ...source, health: 'suspect' }])).toBe(0)
   expect(spareBytes([{ ...source, health: 'resting' }, source])).toBe(400_000)
 })
