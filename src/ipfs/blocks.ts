@@ -81,8 +81,6 @@ export interface SourceStatus {
   readonly health: 'ok' | 'suspect' | 'resting'
   /** How long its answers usually take to begin, or null when it was never heard of. */
   readonly usualMs: number | null
-  /** How fast its answers flow, or null while too little came from it. */
-  readonly bytesPerSecond: number | null
   readonly failuresByCode: Readonly<Partial<Record<ErrorCode, number>>>
 }
 

@@ -273,9 +273,7 @@ export class GatewaySource implements BlockSource {
 
   async #ask (path: string, accept: string, type: string, waits: FetchWaits, read: (answer: TransportAnswer) => Promise<void>): Promise<void> {
     const asked = this.#clock.monotonicMs()
-    const paced = this.#standing.rate.follow(this.#clock)
     const onBytes = (bytes: number): void => {
-      paced(bytes)
       this.#traffic.bytes(waits.priority, bytes)
       waits.alive?.()
     }

@@ -4,12 +4,10 @@ import type { Clock } from '../base/clock.ts'
 import { SOURCE_BEATEN_MS, SOURCE_PENALTY_MS } from '../base/limits.ts'
 import type { SourceStatus } from './blocks.ts'
 import { Latency } from './latency.ts'
-import { LineRate } from './line-rate.ts'
 import { type Headers, remainingRequests, restMs, retryAfterMs } from './rate-limit.ts'
 
 export class Standing {
   readonly latency = new Latency()
-  readonly rate = new LineRate()
   readonly #clock: Clock
   #suspectUntil = 0
   /** Times in a row that it kept silent while another source delivered. */
@@ -33,10 +31,10 @@ export class Standing {
   }
 
   /** For `status`. */
-  get said (): Pick<SourceStatus, 'budget' | 'retryAt' | 'health' | 'usualMs' | 'bytesPerSecond'> {
-    const { restMs, latency: { usualMs }, rate: { bytesPerSecond } } = this
-    if (restMs > 0) return { budget: 0, retryAt: this.#clock.now() + restMs, health: 'resting', usualMs, bytesPerSecond }
-    return { budget: this.#budget, retryAt: null, health: this.suspect ? 'suspect' : 'ok', usualMs, bytesPerSecond }
+  get said (): Pick<SourceStatus, 'budget' | 'retryAt' | 'health' | 'usualMs'> {
+    const { restMs, latency: { usualMs } } = this
+    if (restMs > 0) return { budget: 0, retryAt: this.#clock.now() + restMs, health: 'resting', usualMs }
+    return { budget: this.#budget, retryAt: null, health: this.suspect ? 'suspect' : 'ok', usualMs }
   }
 
   good (): void {

@@ -78,8 +78,7 @@ export class StoreSource implements BlockSource {
       budget: null,
       retryAt: null,
       health: 'ok',
-      usualMs: null,
-      bytesPerSecond: null
+      usualMs: null
     }
   }
 

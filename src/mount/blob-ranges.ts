@@ -26,21 +26,6 @@ export function rangesOf (members: readonly Member[], blobSize: number, leafByte
   return ranges
 }
 
-/**
- * Lengthens a range by the whole leaves behind it that `bytes` have room for, as long as each starts a member and nothing of it is
- * here or on its way.
- */
-export function lengthened ({ from, to }: BlobRange, bytes: number, blobSize: number, known: KnownMembers, leafBytes = SUPPLY_ALIGNMENT): BlobRange {
-  let end = to
-  while (end + leafBytes - to <= bytes && end < blobSize && isNew(known, end, end + leafBytes)) end = Math.min(end + leafBytes, blobSize)
-  return { from, to: end }
-}
-
-function isNew ({ all, sent, coming }: KnownMembers, from: number, to: number): boolean {
-  const inside = all.slice(lowerBound(all, from), lowerBound(all, to))
-  return inside.length > 0 && !inside.some(({ firstChunk }) => sent.has(firstChunk) || coming.has(firstChunk))
-}
-
 /** The first member that starts at or after `offset`. */
 export function lowerBound (members: readonly Member[], offset: number): number {
   let low = 0

@@ -6,7 +6,6 @@ import { encodeTable, finishTable } from '../layer/chunk-table.ts'
 import { PackedIndex, placedChunksOf } from '../layer/packed-index.ts'
 import type { PlacedChunk } from '../layer/placed-chunks.ts'
 import { digestBytes } from '../verify/digest.ts'
-import { spareBytes } from './line-spare.ts'
 import type { ChunkRun, SuppliedFile } from './supply.ts'
 
 const placed = new WeakMap<OpenedLayer, readonly PlacedChunk[]>()
@@ -40,7 +39,6 @@ export function suppliedLayer (name: string, layer: OpenedLayer, blocks: BlockSe
     chunks,
     format: record.index.format,
     prefetchBytes: record.index.prefetchBytes,
-    spareBytes: () => spareBytes(blocks.sources()),
     blob,
     rawChunks: async function * (runs: readonly ChunkRun[], waits: Waits) {
       const file = await blob()

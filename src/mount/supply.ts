@@ -8,7 +8,7 @@ import type { Log } from '../base/log.ts'
 import type { Priority } from '../base/semaphore.ts'
 import type { UnixfsFile, Waits } from '../ipfs/blocks.ts'
 import type { VerifiedBytes } from '../verify/verified-bytes.ts'
-import { lengthened, lowerBound, rangesOf, whollyNew } from './blob-ranges.ts'
+import { lowerBound, rangesOf, whollyNew } from './blob-ranges.ts'
 import { BlobWindow } from './blob-window.ts'
 import { without } from './chunk-runs.ts'
 import { handOut } from './member-stream.ts'
@@ -32,8 +32,6 @@ export interface SuppliedFile {
   readonly format: 'estargz' | 'tar'
   /** Of the blob, from its start: needed first, so fetched as a read would, also when nobody reads yet. */
   readonly prefetchBytes: number
-  /** How much more is worth asking for beside what a read missed, now; default nothing. */
-  readonly spareBytes?: () => number
   /** Opens the blob; called again after a failure. */
   readonly blob: () => Promise<UnixfsFile>
   /** Raw chunks of a plain layer, by streaming it again from the start. */
@@ -81,8 +79,6 @@ interface Request {
   readonly supplied: Set<number>
   /** Nobody is known to read any of it next. */
   readonly isGuess?: boolean
-  /** More that may come with it. */
-  readonly spareBytes?: number | undefined
 }
 
 export class Supplier {
@@ -135,8 +131,7 @@ export class Supplier {
       return
     }
     const until = this.#patienceMs === null ? Infinity : this.#clock.monotonicMs() + this.#patienceMs
-    const priority = background && !this.isUrgent(name, runs) ? 'background' : 'foreground'
-    const request: Request = { entry, priority, supplied: new Set(), spareBytes: background ? 0 : entry.file.spareBytes?.() }
+    const request: Request = { entry, priority: background && !this.isUrgent(name, runs) ? 'background' : 'foreground', supplied: new Set() }
     if (!background) entry.members.reads.add(runs)
     await this.#answer(request, runs, until, background).finally(() => entry.members.reads.delete(runs))
   }
@@ -237,15 +232,12 @@ export class Supplier {
   }
 
   /** Ends when the missing ones went out; what else came with them goes out behind that, and counts as on its way. */
-  async #supplyMembers ({ entry, priority, supplied, isGuess = false, spareBytes = 0 }: Request, blob: UnixfsFile, missing: readonly Member[]): Promise<void> {
+  async #supplyMembers ({ entry, priority, supplied, isGuess = false }: Request, blob: UnixfsFile, missing: readonly Member[]): Promise<void> {
     if (missing.length === 0) return
     const { all, sent, coming } = entry.members
     for (const { firstChunk } of missing) sent.delete(firstChunk)
     const wanted = new Set(missing.map(({ offset }) => offset))
-    const ranges = rangesOf(missing, blob.size, blob.leafBytes)
-    const last = ranges.at(-1)
-    await Promise.all(ranges.map(async (asked) => {
-      const range = asked === last ? lengthened(asked, spareBytes, blob.size, entry.members, blob.leafBytes) : asked
+    await Promise.all(rangesOf(missing, blob.size, blob.leafBytes).map(async (range) => {
       const inside = all
         .slice(lowerBound(all, range.from), lowerBound(all, range.to))
         .filter(({ offset, length, firstChunk }) => offset + length <= range.to && (wanted.has(offset) || !(sent.has(firstChunk) || coming.has(firstChunk))))

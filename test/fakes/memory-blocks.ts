@@ -105,7 +105,7 @@ export class MemoryBlocks implements BlockService {
   }
 
   sources (): SourceStatus[] {
-    const said = { failures: 0, failuresByCode: {}, bytes: 0, budget: null, retryAt: null, health: 'ok', usualMs: null, bytesPerSecond: null } as const
+    const said = { failures: 0, failuresByCode: {}, bytes: 0, budget: null, retryAt: null, health: 'ok', usualMs: null } as const
     return [{ name: 'memory', type: 'car', requests: this.asked.length, blocks: this.asked.length, ...said }]
   }
 

@@ -11,7 +11,6 @@ import { HEDGE_BURST, HEDGE_MS_FIRST, HEDGE_MS_MAX, HEDGE_MS_MIN, SOURCE_BACKGRO
 import type { BlockService } from '../../src/ipfs/blocks.ts'
 import { ForegroundGate } from '../../src/ipfs/foreground-gate.ts'
 import { Latency } from '../../src/ipfs/latency.ts'
-import { LineRate } from '../../src/ipfs/line-rate.ts'
 import type { CarBlocks } from '../fakes/gateway.ts'
 import { ManualTime } from '../fakes/manual-time.ts'
 import { Relay } from '../fakes/relay.ts'
@@ -110,26 +109,6 @@ test('what is unusual follows what was seen, within bounds', () => {
   expect(latency.unusualMs).toBe(HEDGE_MS_MIN)
   for (let times = 0; times < 50; times++) latency.observe(60_000)
   expect(latency.unusualMs).toBe(HEDGE_MS_MAX)
-})
-
-test('how fast a line is follows what it brought, not how long its source thought', () => {
-  let now = 0
-  const clock = { now: () => 0, nowNs: () => 0n, monotonicMs: () => now }
-  const rate = new LineRate()
-  const answer = (thinkingMs: number, pieces: number, ms: number): void => {
-    const piece = rate.follow(clock)
-    now += thinkingMs
-    for (let at = 0; at < pieces; at++) {
-      piece(100_000)
-      now += ms
-    }
-  }
-  answer(500, 2, 1)
-  expect(rate.bytesPerSecond).toBeNull()
-  for (let times = 0; times < 50; times++) answer(500, 5, 1)
-  expect(rate.bytesPerSecond).toBe(100_000_000)
-  for (let times = 0; times < 100; times++) answer(5, 5, 10)
-  expect(rate.bytesPerSecond).toBeLessThan(11_000_000)
 })
 
 describe('background work', () => {

@@ -2,11 +2,9 @@ import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { silentLog } from '../../src/base/log.ts'
 import { SnapshotterError } from '../../src/base/errors.ts'
-import { SPARE_BYTES_MAX } from '../../src/base/limits.ts'
 import type { UnixfsFile } from '../../src/ipfs/blocks.ts'
 import { chunksWithin, membersOf, type PlacedChunk } from '../../src/mount/layer-table.ts'
-import { lengthened, rangesOf } from '../../src/mount/blob-ranges.ts'
-import { spareBytes } from '../../src/mount/line-spare.ts'
+import { rangesOf } from '../../src/mount/blob-ranges.ts'
 import { Supplier, type SuppliedFile, type SupplySink } from '../../src/mount/supply.ts'
 import { parseCid } from '../../src/verify/cid.ts'
 import type { VerifiedBytes } from '../../src/verify/verified-bytes.ts'
@@ -212,50 +210,6 @@ test('ranges cover every member, overlap nowhere, and stay within the blob', () 
       expect(from).toBeGreaterThanOrEqual(ranges[at - 1]?.to ?? 0)
     })
   }))
-})
-
-test('a range grows by whole leaves that nobody has asked for, and by no more than there is room for', () => {
-  const known = (sent: readonly number[], coming: readonly number[]): Parameters<typeof lengthened>[3] => ({
-    all: Array.from({ length: 10 }, (_, at) => ({ offset: at * 100, length: 100, firstChunk: at, count: 1 })),
-    sent: new Set(sent),
-    coming: new Map(coming.map((chunk) => [chunk, null]))
-  })
-  const grown = (bytes: number, sent: readonly number[] = [], coming: readonly number[] = []): number =>
-    lengthened({ from: 0, to: 200 }, bytes, 1050, known(sent, coming), 200).to
-  expect([0, 199, 200, 399, 400].map((bytes) => grown(bytes))).toEqual([200, 200, 400, 400, 600])
-  expect(grown(10_000)).toBe(1000) // behind the last member stands the table of contents
-  expect(grown(10_000, [5])).toBe(400)
-  expect(grown(10_000, [], [7])).toBe(600)
-})
-
-test('what is worth asking for beside a miss is a share of what comes while another request would travel', () => {
-  const source = { health: 'ok', usualMs: 20, bytesPerSecond: 60_000_000 } as const
-  expect(spareBytes([source])).toBe(400_000)
-  expect(spareBytes([{ ...source, bytesPerSecond: 10_000_000 }])).toBe(66_666)
-  expect(spareBytes([{ ...source, bytesPerSecond: 1e9 }])).toBe(SPARE_BYTES_MAX)
-  expect(spareBytes([{ ...source, bytesPerSecond: null }, { ...source, health: 'suspect' }])).toBe(0)
-  expect(spareBytes([{ ...source, health: 'resting' }, source])).toBe(400_000)
-})
-
-test('on a fast and far line the leaves behind a missed one come with it, in the same request, for reads alone', async () => {
-  const LEAF = 256 * 1024
-  const chunks = chunksOf(Array.from({ length: 64 }, () => 64 * 1024))
-  const { file } = blobOf(64 * 64 * 1024, LEAF)
-  const asked: number[][] = []
-  const stream: typeof file.stream = (offset, length) => {
-    asked.push([offset, length])
-    return file.stream(offset, length)
-  }
-  const { sink, sent } = recordingSink()
-  const supplier = new Supplier({ sink, log: silentLog, patienceMs: 0 })
-  const blob = async (): Promise<UnixfsFile> => ({ ...file, stream, leafBytes: LEAF })
-  supplier.add({ ...supplied(chunks.map((chunk) => ({ ...chunk, fileOffset: 0 })), blob), spareBytes: () => 2 * LEAF })
-  await supplier.answer('layer', [{ first: 9, count: 1 }])
-  await until(() => sent.length === 12)
-  expect(asked).toEqual([[2 * LEAF, 3 * LEAF]])
-  expect(sent[0]?.first).toBe(9)
-  await supplier.answer('layer', [{ first: 40, count: 1 }], { background: true })
-  expect(asked.slice(1)).toEqual([[10 * LEAF, LEAF]])
 })
 
 test('chunks of one member travel together', () => {

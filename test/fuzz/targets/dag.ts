@@ -80,7 +80,7 @@ class Memory implements BlockSource {
 
   status (): ReturnType<BlockSource['status']> {
     return {
-      name: this.name, type: 'car', requests: 0, failures: 0, failuresByCode: {}, bytes: 0, blocks: 0, budget: null, retryAt: null, health: 'ok', usualMs: null, bytesPerSecond: null
+      name: this.name, type: 'car', requests: 0, failures: 0, failuresByCode: {}, bytes: 0, blocks: 0, budget: null, retryAt: null, health: 'ok', usualMs: null
     }
   }
 
