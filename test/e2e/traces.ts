@@ -55,5 +55,5 @@ export function filesBelow (folder: string): string[] {
   } catch {
     return []
   }
-  return execFileSync('find', [folder, '-xdev'], { encoding: 'utf8' }).trim().split('\n')
+  return execFileSync('find', [folder, '-ignore_readdir_race', '-xdev'], { encoding: 'utf8' }).trim().split('\n')
 }
