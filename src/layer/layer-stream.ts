@@ -100,18 +100,26 @@ export class LayerStream {
     checkBlob(this.#layer, this.blobBytes, await this.#blobHash.digest(), cause)
   }
 
-  /** Goes on where it stopped when it is called again, and leaves the source open: `close` is for that. */
-  async * #blob (): AsyncGenerator<Uint8Array> {
-    const { signal, size } = this.#layer
-    for (;;) {
-      signal?.throwIfAborted()
-      const next = await this.#source.next()
-      if (next.done === true) return
-      const waiting = this.#blobHash.update(next.value)
-      if (waiting !== undefined) await waiting
-      if (this.blobBytes > size) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got more`)
-      if (next.value.byteLength > 0) yield next.value
-    }
+  #blob (): AsyncGenerator<Uint8Array> {
+    return readBlob(this.#layer, this.#source, this.#blobHash)
+  }
+}
+
+/**
+ * A blob's bytes as they come, no more than the manifest states. Goes on where it stopped when it is called again, and leaves the source open.
+ * @throws DIGEST_MISMATCH, the signal's reason, what the source throws
+ */
+export async function * readBlob (
+  { digest, size, signal }: LayerBlob, source: AsyncIterator<Uint8Array>, seen: Pick<LongDigest, 'bytes' | 'update'>
+): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    signal?.throwIfAborted()
+    const next = await source.next()
+    if (next.done === true) return
+    const waiting = seen.update(next.value)
+    if (waiting !== undefined) await waiting
+    if (seen.bytes > size) throw new SnapshotterError('DIGEST_MISMATCH', `layer ${digest}: want ${size} bytes, got more`)
+    if (next.value.byteLength > 0) yield next.value
   }
 }
 
@@ -144,7 +152,7 @@ async function * asOneMember (stream: AsyncIterable<Uint8Array>): AsyncGenerator
   }
 }
 
-export interface Peeked { readonly start: Uint8Array, readonly stream: AsyncGenerator<Uint8Array> }
+interface Peeked { readonly start: Uint8Array, readonly stream: AsyncGenerator<Uint8Array> }
 
 /** At least the first `count` bytes, unless it is shorter, and all of it. */
 export async function peek (stream: AsyncGenerator<Uint8Array>, count: number): Promise<Peeked> {

@@ -2,21 +2,30 @@
 // `whole()` is over.
 import { hasCode, SnapshotterError } from '../base/errors.ts'
 import { UNPACK_READ_BYTES } from '../base/limits.ts'
-import { checkBlob, checkInflation, checkTar, type LayerBlob } from './layer-stream.ts'
+import { checkBlob, checkInflation, checkTar, type LayerBlob, readBlob } from './layer-stream.ts'
 import type { Taken, Unpacker, Unpacking } from './unpacking.ts'
+
+/** What went to the unpacker, which hashes it. */
+class Counted {
+  bytes = 0
+
+  update (data: Uint8Array): undefined {
+    this.bytes += data.byteLength
+  }
+}
 
 export class UnpackedStream {
   readonly #layer: LayerBlob
   readonly #source: AsyncIterator<Uint8Array>
   readonly #unpacking: Unpacking
-  #blobBytes = 0
+  readonly #blob = new Counted()
   #tarBytes = 0
 
   /** `data`: descriptor of the file that contents are written to. */
   constructor (layer: LayerBlob, unpacker: Unpacker, data: number) {
     this.#layer = layer
     this.#source = layer.stream[Symbol.asyncIterator]()
-    this.#unpacking = unpacker(this.#blob(), data)
+    this.#unpacking = unpacker(readBlob(layer, this.#source, this.#blob), data)
   }
 
   get what (): string {
@@ -67,21 +76,9 @@ export class UnpackedStream {
     if (cause === undefined) checkTar(this.#layer, tar)
   }
 
-  async * #blob (): AsyncGenerator<Uint8Array> {
-    const { signal, size } = this.#layer
-    for (;;) {
-      signal?.throwIfAborted()
-      const next = await this.#source.next()
-      if (next.done === true) return
-      this.#blobBytes += next.value.byteLength
-      if (this.#blobBytes > size) throw new SnapshotterError('DIGEST_MISMATCH', `${this.what}: want ${size} bytes, got more`)
-      if (next.value.byteLength > 0) yield next.value
-    }
-  }
-
   #count (bytes: number): void {
     this.#layer.signal?.throwIfAborted()
     this.#tarBytes += bytes
-    checkInflation(this.#layer, this.#tarBytes, this.#blobBytes)
+    checkInflation(this.#layer, this.#tarBytes, this.#blob.bytes)
   }
 }
